@@ -1,0 +1,254 @@
+"""The one family of errors that may be shown to people.
+
+An error's class fixes its stable `code`; `message` says what happened, `hint` how to mend it. Anything that is
+not a `BinderyError` is an internal error: people see an id, the log has the traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BinderyError(Exception):
+    """Something went wrong that a person can be told about."""
+
+    code: ClassVar[str] = "error"
+    #: HTTP status of a page or API answer that carries this error.
+    status: ClassVar[int] = 500
+    #: Whether the same request may succeed later without any change.
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+
+class InternalError(BinderyError):
+    """Bindery itself failed; the id leads to the traceback in the log."""
+
+    code = "internal_error"
+    retryable = True
+    default_hint = "Try again; if it happens again, give the operator the id."
+
+
+# --- what a visitor asked for -------------------------------------------------------------------------------
+
+
+class InvalidSpec(BinderyError):
+    """The spec does not follow its provider's grammar."""
+
+    code = "invalid_spec"
+    status = 400
+
+
+class UnknownProvider(BinderyError):
+    """No provider is registered under the link's prefix."""
+
+    code = "unknown_provider"
+    status = 404
+
+
+class HostRefused(BinderyError):
+    """The repository's host or protocol is not one this service may contact."""
+
+    code = "host_refused"
+    status = 403
+
+
+class RefNotFound(BinderyError):
+    """The repository answered, but has no such branch, tag or commit."""
+
+    code = "ref_not_found"
+    status = 404
+
+
+class RepositoryNotFound(BinderyError):
+    """The repository does not exist, or is private."""
+
+    code = "repository_not_found"
+    status = 404
+    default_hint = "Double check the URL, and that the repository is public."
+
+
+class AuthenticationRequired(BinderyError):
+    """The repository's host asks for a login."""
+
+    code = "authentication_required"
+    status = 404
+    default_hint = (
+        "Only public repositories can be launched here. Double check the URL, and that the repository is public."
+    )
+
+
+class RepositoryEmpty(BinderyError):
+    """The repository has no commit yet."""
+
+    code = "repository_empty"
+    status = 404
+    default_hint = "Push a commit first."
+
+
+class HostUnreachable(BinderyError):
+    """The repository's host did not answer as a Git server should."""
+
+    code = "host_unreachable"
+    status = 502
+    retryable = True
+    default_hint = "Try again in a moment; if it stays so, check the repository's host."
+
+
+class RepositoryTooLarge(BinderyError):
+    """The repository is over this service's size limit."""
+
+    code = "repository_too_large"
+    status = 413
+
+
+class PathRefused(BinderyError):
+    """The path to open would lead out of the session."""
+
+    code = "path_refused"
+    status = 400
+    default_hint = "Give a path inside the repository, such as notebooks/analysis.ipynb."
+
+
+# --- what the repository asks for ---------------------------------------------------------------------------
+
+
+class InvalidDependencyFile(BinderyError):
+    """A dependency file cannot be read."""
+
+    code = "invalid_dependency_file"
+    status = 422
+
+
+class ConflictingFiles(BinderyError):
+    """The repository's files contradict each other."""
+
+    code = "conflicting_files"
+    status = 422
+
+
+class PythonUnavailable(BinderyError):
+    """The Python version that the repository asks for is not to be had here."""
+
+    code = "python_unavailable"
+    status = 422
+
+
+class EngineCannotServe(BinderyError):
+    """The repository needs something that this engine cannot provide."""
+
+    code = "engine_cannot_serve"
+    status = 422
+
+
+class Unsatisfiable(BinderyError):
+    """The requirements contradict each other, or name something that does not exist."""
+
+    code = "unsatisfiable_requirements"
+    status = 422
+
+
+class InstallFailed(BinderyError):
+    """Installing the dependencies failed."""
+
+    code = "install_failed"
+    status = 422
+    default_hint = "The log shows the installer's own words."
+
+
+class PostBuildFailed(BinderyError):
+    """The repository's postBuild ended with an error."""
+
+    code = "post_build_failed"
+    status = 422
+    default_hint = "Run postBuild in a fresh checkout to see why; the log shows its output."
+
+
+# --- the machine and the service ----------------------------------------------------------------------------
+
+
+class BuildCancelled(BinderyError):
+    """Somebody cancelled the build."""
+
+    code = "build_cancelled"
+    status = 409
+    retryable = True
+    default_hint = "Launch again to start a new build."
+
+
+class BuildTimedOut(BinderyError):
+    """The build took longer than this service allows."""
+
+    code = "build_timed_out"
+    status = 504
+
+
+class BuildInterrupted(BinderyError):
+    """The service stopped during the build, and too many attempts did not finish."""
+
+    code = "build_interrupted"
+    status = 503
+    retryable = True
+    default_hint = "Launch again; if it happens again, tell the operator."
+
+
+class ToolMissing(BinderyError):
+    """A program that Bindery needs is not installed, or too old."""
+
+    code = "tool_missing"
+    status = 503
+    default_hint = "The operator can run: bindery doctor"
+
+
+class DiskFull(BinderyError):
+    """There is no space left where Bindery keeps its data."""
+
+    code = "disk_full"
+    status = 507
+    retryable = True
+    default_hint = "The operator has to free space in the data directory."
+
+
+class PortTaken(BinderyError):
+    """Another program listens on the address already."""
+
+    code = "port_taken"
+
+
+class UnsafeAddress(BinderyError):
+    """The engine promises no isolation, so it may not listen on this address."""
+
+    code = "unsafe_address"
+
+
+class AlreadyRunning(BinderyError):
+    """Another Bindery uses the same data directory."""
+
+    code = "already_running"
+
+
+class SessionFailed(BinderyError):
+    """The notebook server ended before it answered, or did not answer in time."""
+
+    code = "session_failed"
+    retryable = True
+
+
+class SessionGone(BinderyError):
+    """The session has ended."""
+
+    code = "session_gone"
+    status = 424
+
+
+class QuotaReached(BinderyError):
+    """The service runs as many sessions as it may."""
+
+    code = "quota_reached"
+    status = 503
+    retryable = True
+    default_hint = "Try again in a few minutes."

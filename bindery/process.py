@@ -1,0 +1,129 @@
+"""Running programs: always with a time limit, always ended together with everything they started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Seconds between asking a process group to end and killing it.
+GRACE_SECONDS = 2.0
+#: A log line is cut here, in bytes: a program that never ends its line must not fill memory.
+MAX_LINE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program's end: its exit code (negative: the signal that ended it) and its output, where it was captured."""
+
+    returncode: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+class ProcessTimeout(Exception):
+    """The program did not end within its limit, and was ended."""
+
+
+@contextlib.asynccontextmanager
+async def spawned(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    merge_stderr: bool = False,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program in a session of its own; leaving the block ends its whole process group."""
+    process = await asyncio.create_subprocess_exec(
+        *(os.fspath(word) for word in argv),
+        env=dict(env),
+        cwd=cwd,
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if merge_stderr else asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=MAX_LINE_BYTES,
+    )
+    try:
+        yield process
+    finally:
+        await asyncio.shield(end_group(process))
+
+
+async def end_group(process: asyncio.subprocess.Process) -> None:
+    """End a process that leads its group: politely first, then for good. Members that outlive it are killed."""
+    if process.returncode is None:
+        signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+    signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group; one that is gone is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+async def run(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    timeout_seconds: float,
+    cwd: Path | None = None,
+    input_bytes: bytes | None = None,
+) -> Finished:
+    """Run a program to its end and capture its output.
+
+    Raises `ProcessTimeout` after `timeout_seconds`, `FileNotFoundError` when there is no such program.
+    """
+    stdin = asyncio.subprocess.DEVNULL if input_bytes is None else asyncio.subprocess.PIPE
+    async with spawned(argv, env=env, cwd=cwd, stdin=stdin) as process:
+        try:
+            stdout, stderr = await asyncio.wait_for(process.communicate(input_bytes), timeout_seconds)
+        except TimeoutError:
+            raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None
+        return Finished(await process.wait(), stdout, stderr)
+
+
+async def run_lines(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    timeout_seconds: float,
+    on_line: Callable[[str], None],
+    cwd: Path | None = None,
+) -> int:
+    """Run a program and hand on each line of its output, stderr included, as it comes; return its exit code.
+
+    Lines keep their end; longer ones than `MAX_LINE_BYTES` come in pieces; bytes that are not UTF-8 are replaced.
+    Raises as `run` does.
+    """
+    async with spawned(argv, env=env, cwd=cwd, merge_stderr=True) as process:
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                async for line in _lines(process.stdout):
+                    on_line(line.decode(errors="replace"))
+                return await process.wait()
+        except TimeoutError:
+            raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            line = await stream.readuntil(b"\n")
+        except asyncio.IncompleteReadError as end:
+            if end.partial:
+                yield end.partial
+            return
+        except asyncio.LimitOverrunError as overrun:
+            line = await stream.readexactly(max(overrun.consumed, 1))
+        yield line

@@ -1,0 +1,118 @@
+"""Every setting, declared once: name, default, unit and meaning.
+
+Environment variables are `BINDERY_` + the path of names joined by `__`; the command line and the documentation are
+generated from what stands here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class EngineName(StrEnum):
+    PROCESS = "process"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GitHubSettings(_Section):
+    url: str = Field("https://github.com", description="Base URL of GitHub, or of a GitHub Enterprise server.")
+
+
+class GitSettings(_Section):
+    allowed_protocols: tuple[str, ...] = Field(
+        ("https", "http"), description="Protocols that a git link may name (JSON list)."
+    )
+
+
+class ProviderSettings(_Section):
+    gh: GitHubSettings = Field(default_factory=GitHubSettings, description="GitHub.")
+    git: GitSettings = Field(default_factory=GitSettings, description="Any Git server.")
+    resolution_ttl_seconds: float = Field(
+        60.0, ge=0, description="How long, in seconds, a branch or tag is taken to point to the same commit."
+    )
+    resolve_timeout_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="How long, in seconds, a repository's host may take to answer which commit a ref is.",
+    )
+
+
+class FetchSettings(_Section):
+    max_bytes: int = Field(
+        2048 * MIB,
+        gt=0,
+        description="Largest repository, in bytes: of the download, and again of the files of one commit.",
+    )
+    max_files: int = Field(200_000, gt=0, description="Most files that one commit may have.")
+    timeout_seconds: float = Field(600.0, gt=0, description="How long, in seconds, fetching may take.")
+
+
+class BuildSettings(_Section):
+    concurrency: int = Field(2, gt=0, description="How many builds run at the same time.")
+    timeout_seconds: float = Field(3600.0, gt=0, description="How long, in seconds, one build may take.")
+    max_attempts: int = Field(3, gt=0, description="How often a build is begun again after the service was killed.")
+    lease_seconds: float = Field(
+        30.0, gt=0, description="After how many seconds without a sign a worker counts as dead."
+    )
+    allow_missing_apt: bool = Field(
+        False,
+        description="Process engine: go on without the packages of apt.txt instead of refusing the repository.",
+    )
+    default_python: str = Field(
+        "",
+        description='Python version such as "3.12" for repositories that ask for none; empty: the engine\'s own.',
+    )
+    sandbox: bool = Field(True, description="Process engine: use bubblewrap where it is there and works.")
+
+
+class SessionSettings(_Section):
+    idle_seconds: float = Field(1800.0, gt=0, description="A session without activity for so many seconds is stopped.")
+    max_age_seconds: float = Field(
+        21600.0, gt=0, description="A session is stopped after so many seconds, whatever it does."
+    )
+    unopened_seconds: float = Field(
+        300.0, gt=0, description="A session that nobody ever opened is stopped after so many seconds."
+    )
+    start_timeout_seconds: float = Field(60.0, gt=0, description="How long, in seconds, a server may take to answer.")
+    max_total: int = Field(100, ge=0, description="Most sessions at the same time; 0: no limit.")
+    check_seconds: float = Field(5.0, gt=0, description="How often, in seconds, sessions are looked after.")
+
+
+class Settings(BaseSettings):
+    """The settings of one Bindery service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BINDERY_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8585, ge=0, le=65535, description="Port to listen on; 0: any free one.")
+    base_url: str = Field("/", description="Path prefix under which everything is served.")
+    data_dir: Path = Field(
+        Path("bindery-data"), description="Folder for the database, environments, images and sessions."
+    )
+    engine: EngineName = Field(EngineName.PROCESS, description="Where environments are built and sessions run.")
+    allow_public_address: bool = Field(
+        False, description="Listen on a public address although the process engine promises no isolation."
+    )
+    allow_private_repository_hosts: bool = Field(
+        False, description="Let links name repositories on private and loopback addresses."
+    )
+    cors_allow_origin: str = Field("", description="Origin that other sites' pages may call from; `*`: any.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Networks whose X-Forwarded-* headers are believed (JSON list of CIDR blocks)."
+    )
+    log_json: bool = Field(False, description="Write the service's log as JSON lines.")
+    providers: ProviderSettings = Field(default_factory=ProviderSettings, description="Where repositories come from.")
+    fetch: FetchSettings = Field(default_factory=FetchSettings, description="Bringing a commit here.")
+    build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
+    session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")

@@ -1,0 +1,73 @@
+"""Where environments are built: the Protocol of every engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from builder.plan import Plan, PlanContext
+from db.events import Event
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """One build as an engine sees it. `repository` is a bare Git repository on this machine that has `commit`."""
+
+    build_id: str
+    #: The image's reference, `name:tag`.
+    image: str
+    plan: Plan
+    repository: Path
+    commit: str
+    repo_url: str
+    ref_url: str
+
+
+@dataclass(frozen=True)
+class EnvironmentInfo:
+    """An environment that is ready for use. `created_at` is a Unix time, `lock` what was installed, one a line."""
+
+    key: str
+    created_at: float
+    lock: str
+    joined: bool
+
+
+class EnvironmentBuilder(Protocol):
+    """Makes environments and images.
+
+    - `environment` and `image` are idempotent: what is there already is not made again.
+    - They yield events as work goes on and raise `BinderyError` when it cannot be done; after an error or a kill at any
+      moment nothing that looks finished is left.
+    - When their generator is closed or its task cancelled, everything they started has ended.
+    """
+
+    @property
+    def context(self) -> PlanContext:
+        """What plans for this engine depend on."""
+        ...
+
+    def check(self, plan: Plan) -> tuple[str, ...]:
+        """Refuse a plan that can never be built here; return further warnings for the visitor.
+
+        Raises `EngineCannotServe` or `PythonUnavailable`.
+        """
+        ...
+
+    async def find(self, key: str) -> EnvironmentInfo | None:
+        """The finished environment of this key, if there is one."""
+        ...
+
+    def environment(self, job: BuildJob) -> AsyncIterator[Event]:
+        """Make sure that the environment of the job's plan is there."""
+        ...
+
+    def image(self, job: BuildJob) -> AsyncIterator[Event]:
+        """Add content and post-build steps; the image is there when the generator ends."""
+        ...
+
+    async def reap(self, running: Collection[str]) -> None:
+        """Remove what builds other than `running` (build ids) left behind, processes included."""
+        ...
