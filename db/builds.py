@@ -1,0 +1,229 @@
+"""Builds: durable jobs, claimed by workers under a lease."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db import event_log
+from db.engine import Database
+from db.event_log import LoggedEvent
+from db.events import Event, Failure
+from db.states import BUILD_ENDS, BuildState, build_sources
+from db.tables import build_events, builds
+from db.wakeups import Wakeups
+
+#: Topic that wakes workers.
+QUEUE = "builds"
+#: Topic that wakes whoever waits for any build to end.
+ENDED = "builds-ended"
+
+
+class LeaseLost(Exception):
+    """Another worker goes on with this build; the one that reads this must stop and write nothing more."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a build is asked for with."""
+
+    image: str
+    provider: str
+    spec: str
+    repo_url: str
+    ref: str
+    ref_url: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """One row."""
+
+    id: str
+    image: str
+    provider: str
+    spec: str
+    repo_url: str
+    ref: str
+    ref_url: str
+    state: BuildState
+    attempt: int
+    cancel_requested: bool
+    last_seq: int
+    plan: str | None
+    environment_key: str | None
+    error_code: str | None
+    error_message: str | None
+    error_hint: str | None
+    error_retryable: bool | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state in BUILD_ENDS
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it failed or was cancelled."""
+        if self.error_code is None:
+            return None
+        return Failure(self.error_code, self.error_message or "", self.error_hint or "", bool(self.error_retryable))
+
+
+_COLUMNS = [builds.c[field.name] for field in fields(Build)]
+
+
+class BuildStore:
+    """Reads and writes builds.
+
+    - However many ask for an image, it has one unfinished build.
+    - A claim is exclusive while its lease is renewed; every write of a worker names its attempt, so that one that lost
+      its lease writes nothing (`LeaseLost`).
+    - Only transitions of `db.states` happen.
+    """
+
+    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+
+    async def get(self, build_id: str) -> Build | None:
+        """The build of this id."""
+        async with self._database.read() as connection:
+            return await _one(connection, builds.c.id == build_id)
+
+    async def request(self, wanted: Wanted, first: Sequence[Event], now: float) -> tuple[Build, bool]:
+        """The unfinished build of the image, and whether it is new; `first` begins a new one's log."""
+        async with self._database.write() as connection:
+            unfinished = (builds.c.image == wanted.image) & builds.c.state.not_in(BUILD_ENDS)
+            if (build := await _one(connection, unfinished)) is not None:
+                return build, False
+            build_id = secrets.token_hex(8)
+            row = {**wanted.__dict__, "id": build_id, "state": BuildState.QUEUED, "created_at": now}
+            await connection.execute(insert(builds).values(**row, last_seq=len(first)))
+            await event_log.append(connection, build_events, build_id, len(first), first, now)
+            created = await _one(connection, builds.c.id == build_id)
+        assert created is not None
+        self._wakeups.notify(QUEUE)
+        return created, True
+
+    async def claim(self, owner: str, lease_seconds: float, now: float) -> Build | None:
+        """Take the oldest build that is queued or whose worker's lease has ended; its state becomes `fetching`."""
+        async with self._database.write() as connection:
+            waiting = or_(
+                builds.c.state == BuildState.QUEUED,
+                builds.c.state.not_in(BUILD_ENDS) & (builds.c.lease_until < now),
+            )
+            query = select(builds.c.id).where(waiting).order_by(builds.c.created_at).limit(1)
+            build_id = await connection.scalar(query.with_for_update(skip_locked=True))
+            if build_id is None:
+                return None
+            change = {"lease_owner": owner, "lease_until": now + lease_seconds, "attempt": builds.c.attempt + 1}
+            change |= {"state": BuildState.FETCHING, "started_at": now}
+            await connection.execute(update(builds).where(builds.c.id == build_id).values(**change))
+            return await _one(connection, builds.c.id == build_id)
+
+    async def renew(self, build: Build, lease_seconds: float, now: float) -> bool:
+        """Keep the lease; returns whether somebody asked for the build to be cancelled. Raises `LeaseLost`."""
+        async with self._database.write() as connection:
+            mine = update(builds).where(*_owned(build)).values(lease_until=now + lease_seconds)
+            row = (await connection.execute(mine.returning(builds.c.cancel_requested))).first()
+        if row is None:
+            raise LeaseLost(build.id)
+        return bool(row[0])
+
+    async def advance(self, build: Build, state: BuildState, **values: Any) -> None:
+        """Move to an unfinished state. Raises `LeaseLost`."""
+        async with self._database.write() as connection:
+            allowed = builds.c.state.in_(build_sources(state))
+            change = update(builds).where(*_owned(build), allowed).values(state=state, **values)
+            if (await connection.execute(change)).rowcount == 0:
+                raise LeaseLost(build.id)
+
+    async def append(self, build: Build, events: Sequence[Event], now: float) -> None:
+        """Add to the log. Raises `LeaseLost`."""
+        async with self._database.write() as connection:
+            await self._log(connection, build, events, now)
+        self._wakeups.notify(topic(build.id))
+
+    async def finish(
+        self, build: Build, state: BuildState, events: Sequence[Event], now: float, failure: Failure | None = None
+    ) -> None:
+        """End the build, with its last events, in one transaction. Raises `LeaseLost`."""
+        async with self._database.write() as connection:
+            await self._log(connection, build, events, now)
+            values: dict[str, Any] = {"state": state, "finished_at": now, "lease_until": None}
+            if failure is not None:
+                values |= {f"error_{name}": value for name, value in failure.__dict__.items()}
+            allowed = builds.c.state.in_(build_sources(state))
+            if (await connection.execute(update(builds).where(*_owned(build), allowed).values(**values))).rowcount == 0:
+                raise LeaseLost(build.id)
+        self._wakeups.notify(topic(build.id))
+        self._wakeups.notify(ENDED)
+
+    async def release(self, owner: str | None = None) -> int:
+        """End the leases of `owner`, or of everybody, so that the next claim may take them; returns how many."""
+        async with self._database.write() as connection:
+            held = builds.c.lease_until.is_not(None) & builds.c.state.not_in(BUILD_ENDS)
+            if owner is not None:
+                held &= builds.c.lease_owner == owner
+            result = await connection.execute(update(builds).where(held).values(lease_until=0.0))
+        self._wakeups.notify(QUEUE)
+        return int(result.rowcount)
+
+    async def cancel(self, build_id: str) -> bool:
+        """Ask for the build to be cancelled; False when it has ended or never was."""
+        async with self._database.write() as connection:
+            unfinished = (builds.c.id == build_id) & builds.c.state.not_in(BUILD_ENDS)
+            result = await connection.execute(update(builds).where(unfinished).values(cancel_requested=True))
+        self._wakeups.notify(cancel_topic(build_id))
+        return bool(result.rowcount)
+
+    async def events(self, build_id: str, after: int) -> list[LoggedEvent]:
+        """The log from number `after` + 1 on."""
+        async with self._database.read() as connection:
+            return await event_log.read(connection, build_events, build_id, after)
+
+    async def unfinished(self) -> list[Build]:
+        """All builds that have not ended, oldest first."""
+        async with self._database.read() as connection:
+            query = select(*_COLUMNS).where(builds.c.state.not_in(BUILD_ENDS)).order_by(builds.c.created_at)
+            return [_build(row) for row in (await connection.execute(query)).mappings()]
+
+    async def _log(self, connection: AsyncConnection, build: Build, events: Sequence[Event], now: float) -> None:
+        reserve = update(builds).where(*_owned(build)).values(last_seq=builds.c.last_seq + len(events))
+        row = (await connection.execute(reserve.returning(builds.c.last_seq))).first()
+        if row is None:
+            raise LeaseLost(build.id)
+        await event_log.append(connection, build_events, build.id, row[0], events, now)
+
+
+def topic(build_id: str) -> str:
+    """The wake-up topic of a build's log."""
+    return f"build:{build_id}"
+
+
+def cancel_topic(build_id: str) -> str:
+    """The wake-up topic of a build's cancellation."""
+    return f"cancel:{build_id}"
+
+
+def _owned(build: Build) -> tuple[Any, ...]:
+    return builds.c.id == build.id, builds.c.attempt == build.attempt, builds.c.state.not_in(BUILD_ENDS)
+
+
+async def _one(connection: AsyncConnection, condition: Any) -> Build | None:
+    row = (await connection.execute(select(*_COLUMNS).where(condition))).mappings().first()
+    return None if row is None else _build(row)
+
+
+def _build(row: RowMapping) -> Build:
+    return Build(**{**row, "state": BuildState(row["state"])})

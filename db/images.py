@@ -1,0 +1,55 @@
+"""Images that were built, and when each was last used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.engine import Database
+from db.tables import images
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One row; times are Unix seconds."""
+
+    reference: str
+    environment_key: str
+    repo_url: str
+    ref: str
+    created_at: float
+    used_at: float
+
+
+class ImageStore:
+    """What Bindery knows of its images; the image store itself has them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, reference: str) -> ImageRecord | None:
+        """The record of a reference."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(images).where(images.c.reference == reference))).mappings().first()
+        return None if row is None else ImageRecord(**row)
+
+    async def add(self, record: ImageRecord) -> None:
+        """Record an image, instead of any former one of its reference."""
+        values: dict[str, Any] = dict(record.__dict__)
+        async with self._database.write() as connection:
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            statement = insert(images).values(values)
+            await connection.execute(statement.on_conflict_do_update(index_elements=["reference"], set_=values))
+
+    async def used(self, reference: str, now: float) -> None:
+        """Note that a session was started from the image."""
+        async with self._database.write() as connection:
+            await connection.execute(update(images).where(images.c.reference == reference).values(used_at=now))
+
+    async def forget(self, reference: str) -> None:
+        """Drop the record of an image that is gone."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(images).where(images.c.reference == reference))

@@ -1,0 +1,214 @@
+"""Sessions: one row for each visitor's notebook server, from the first request to its end."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bindery.errors import QuotaReached
+from db import event_log
+from db.engine import Database
+from db.event_log import LoggedEvent
+from db.events import Event, Failure
+from db.states import SESSION_ENDS, SessionState, session_sources
+from db.tables import session_events, sessions
+from db.wakeups import Wakeups
+
+#: Topic that wakes the controller.
+PENDING = "sessions"
+
+_SUFFIX = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class SessionWanted:
+    """What a session is asked for with.
+
+    `slug` begins its name. `launch_host` is the service's own URL as the visitor sees it, with a trailing slash.
+    `request` holds the fields of the protocol's `ready` event that are known before the server is.
+    """
+
+    slug: str
+    image: str
+    build_id: str | None
+    launch_host: str
+    request: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One row. `id` is secret: whoever knows it may read the session's stream, token included; `name` is public."""
+
+    id: str
+    name: str
+    token: str
+    image: str
+    build_id: str | None
+    request: Mapping[str, str]
+    launch_host: str
+    state: SessionState
+    last_seq: int
+    address: str | None
+    stop_reason: str | None
+    error_code: str | None
+    error_message: str | None
+    error_hint: str | None
+    error_retryable: bool | None
+    created_at: float
+    watched_at: float
+    started_at: float | None
+    ready_at: float | None
+    opened_at: float | None
+    active_at: float | None
+    finished_at: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state in SESSION_ENDS
+
+    @property
+    def url(self) -> str:
+        """Where the visitor reaches the server; ends with a slash."""
+        return f"{self.launch_host}user/{self.name}/"
+
+
+_COLUMNS = [sessions.c[field.name] for field in fields(Session)]
+
+
+class SessionStore:
+    """Reads and writes sessions; only transitions of `db.states` happen, each with its events in one transaction."""
+
+    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+
+    async def create(self, wanted: SessionWanted, now: float, most: int = 0) -> Session:
+        """A new pending session; raises `QuotaReached` when `most` (0: no limit) have not ended yet."""
+        row = {
+            "id": secrets.token_urlsafe(16),
+            "name": f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}",
+            "token": secrets.token_urlsafe(16),
+            "image": wanted.image,
+            "build_id": wanted.build_id,
+            "request": json.dumps(dict(wanted.request)),
+            "launch_host": wanted.launch_host,
+            "state": SessionState.PENDING,
+            "created_at": now,
+            "watched_at": now,
+        }
+        async with self._database.write() as connection:
+            if most and await _count(connection) >= most:
+                raise QuotaReached("Too many users on this BinderHub! Try again soon.")
+            await connection.execute(insert(sessions).values(row))
+            created = await _one(connection, sessions.c.id == row["id"])
+        assert created is not None
+        self._wakeups.notify(PENDING)
+        return created
+
+    async def get(self, session_id: str) -> Session | None:
+        """The session of this secret id."""
+        async with self._database.read() as connection:
+            return await _one(connection, sessions.c.id == session_id)
+
+    async def named(self, name: str) -> Session | None:
+        """The session of this public name."""
+        async with self._database.read() as connection:
+            return await _one(connection, sessions.c.name == name)
+
+    async def unfinished(self) -> list[Session]:
+        """All sessions that have not ended, oldest first."""
+        async with self._database.read() as connection:
+            query = select(*_COLUMNS).where(sessions.c.state.not_in(SESSION_ENDS)).order_by(sessions.c.created_at)
+            return [_session(row) for row in (await connection.execute(query)).mappings()]
+
+    async def count(self) -> int:
+        """How many sessions have not ended."""
+        async with self._database.read() as connection:
+            return await _count(connection)
+
+    async def advance(
+        self, session: Session, state: SessionState, events: Sequence[Event], now: float, **values: Any
+    ) -> Session | None:
+        """Move to a state, with its events; None when the row's state does not allow it (any more)."""
+        if state in SESSION_ENDS:
+            values["finished_at"] = now
+        async with self._database.write() as connection:
+            allowed = (sessions.c.id == session.id) & sessions.c.state.in_(session_sources(state))
+            change = update(sessions).where(allowed).values(state=state, last_seq=sessions.c.last_seq + len(events))
+            row = (await connection.execute(change.values(**values).returning(*_COLUMNS))).mappings().first()
+            if row is None:
+                return None
+            moved = _session(row)
+            await event_log.append(connection, session_events, session.id, moved.last_seq, events, now)
+        self._wakeups.notify(topic(session.id))
+        self._wakeups.notify(PENDING)
+        return moved
+
+    async def fail(self, session: Session, failure: Failure, now: float) -> Session | None:
+        """Move to `failed`, with the protocol's terminal event."""
+        values = {f"error_{name}": value for name, value in failure.__dict__.items()}
+        return await self.advance(session, SessionState.FAILED, [failure.event()], now, **values)
+
+    async def log(self, session: Session, events: Sequence[Event], now: float) -> None:
+        """Add events to a session that has not ended."""
+        async with self._database.write() as connection:
+            mine = (sessions.c.id == session.id) & sessions.c.state.not_in(SESSION_ENDS)
+            reserve = update(sessions).where(mine).values(last_seq=sessions.c.last_seq + len(events))
+            row = (await connection.execute(reserve.returning(sessions.c.last_seq))).first()
+            if row is not None:
+                await event_log.append(connection, session_events, session.id, row[0], events, now)
+        self._wakeups.notify(topic(session.id))
+
+    async def watched(self, session_ids: Collection[str], now: float) -> None:
+        """Note that these sessions' visitors are waiting right now."""
+        if not session_ids:
+            return
+        async with self._database.write() as connection:
+            await connection.execute(update(sessions).where(sessions.c.id.in_(session_ids)).values(watched_at=now))
+
+    async def active(self, seen: Mapping[str, float]) -> None:
+        """Note when each named session was last used; the first time also opens it."""
+        if not seen:
+            return
+        async with self._database.write() as connection:
+            times = case(seen, value=sessions.c.name)
+            opened = func.coalesce(sessions.c.opened_at, times)
+            mine = sessions.c.name.in_(list(seen))
+            await connection.execute(update(sessions).where(mine).values(active_at=times, opened_at=opened))
+
+    async def events(self, session_id: str, after: int) -> list[LoggedEvent]:
+        """The log from number `after` + 1 on."""
+        async with self._database.read() as connection:
+            return await event_log.read(connection, session_events, session_id, after)
+
+
+def topic(session_id: str) -> str:
+    """The wake-up topic of a session's log."""
+    return f"session:{session_id}"
+
+
+def in_states(rows: Iterable[Session], *states: SessionState) -> list[Session]:
+    """Those of the sessions that are in one of the states."""
+    return [row for row in rows if row.state in states]
+
+
+async def _count(connection: AsyncConnection) -> int:
+    query = select(func.count()).select_from(sessions).where(sessions.c.state.not_in(SESSION_ENDS))
+    return int(await connection.scalar(query) or 0)
+
+
+async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
+    row = (await connection.execute(select(*_COLUMNS).where(condition))).mappings().first()
+    return None if row is None else _session(row)
+
+
+def _session(row: RowMapping) -> Session:
+    return Session(**{**row, "state": SessionState(row["state"]), "request": json.loads(row["request"])})

@@ -1,0 +1,130 @@
+"""The tables. Times are Unix seconds; JSON is text; enum columns hold the words of `db.states`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from db.states import BUILD_ENDS
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_UNFINISHED = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(BUILD_ENDS)))
+
+builds = Table(
+    "builds",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("image", String(512), nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("ref", String(128), nullable=False),
+    Column("ref_url", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("lease_owner", String(64)),
+    Column("lease_until", Float),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("last_seq", Integer, nullable=False, server_default="0"),
+    Column("plan", Text),
+    Column("environment_key", String(64)),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_hint", Text),
+    Column("error_retryable", Boolean),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Index(
+        "one_unfinished_build_per_image",
+        "image",
+        unique=True,
+        sqlite_where=text(_UNFINISHED),
+        postgresql_where=text(_UNFINISHED),
+    ),
+    Index("builds_by_state", "state", "created_at"),
+)
+
+build_events = Table(
+    "build_events",
+    metadata,
+    Column("build_id", ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("payload", Text, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("token", String(64), nullable=False),
+    Column("image", String(512), nullable=False),
+    Column("build_id", String(32)),
+    Column("request", Text, nullable=False),
+    Column("launch_host", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("last_seq", Integer, nullable=False, server_default="0"),
+    Column("address", Text),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_hint", Text),
+    Column("error_retryable", Boolean),
+    Column("stop_reason", Text),
+    Column("created_at", Float, nullable=False),
+    Column("watched_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ready_at", Float),
+    Column("opened_at", Float),
+    Column("active_at", Float),
+    Column("finished_at", Float),
+    Index("sessions_by_state", "state", "created_at"),
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("payload", Text, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("reference", String(512), primary_key=True),
+    Column("environment_key", String(64), nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("ref", String(128), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+)
+
+resolutions = Table(
+    "resolutions",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("resolved", Text, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)

@@ -1,0 +1,204 @@
+"""What the stores promise, on every database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import Connection
+
+from bindery.errors import QuotaReached, RefNotFound
+from db.builds import BuildStore, LeaseLost, Wanted
+from db.engine import Database
+from db.events import Event, Failure
+from db.images import ImageRecord, ImageStore
+from db.migrate import upgrade
+from db.resolutions import ResolutionStore
+from db.sessions import SessionStore, SessionWanted
+from db.states import BuildState, SessionState
+from db.tables import metadata
+from db.wakeups import Wakeups
+
+WANTED = Wanted("gh-o-r:abc", "gh", "o/r/abc", "https://example.org/o/r", "abc", "https://example.org/o/r/tree/abc")
+SESSION = SessionWanted("o-r", "gh-o-r:abc", None, "http://127.0.0.1:1/", {"image": "gh-o-r:abc"})
+
+
+@pytest.fixture(params=["sqlite"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/bindery.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def builds(database: Database) -> BuildStore:
+    return BuildStore(database, Wakeups())
+
+
+@pytest.fixture
+def sessions(database: Database) -> SessionStore:
+    return SessionStore(database, Wakeups())
+
+
+class TestBuilds:
+    async def test_however_many_ask_there_is_one_build(self, builds: BuildStore) -> None:
+        answers = await asyncio.gather(*(builds.request(WANTED, [Event("waiting", "x\n")], 1.0) for _ in range(20)))
+        assert len({build.id for build, _ in answers}) == 1
+        assert [new for _, new in answers].count(True) == 1
+        assert len(await builds.events(answers[0][0].id, 0)) == 1
+
+    async def test_a_claim_is_exclusive(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        claims = await asyncio.gather(*(builds.claim(f"w{n}", 30, 2.0) for n in range(8)))
+        assert sum(claim is not None for claim in claims) == 1
+
+    async def test_a_worker_that_lost_its_lease_writes_nothing(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        first = await builds.claim("first", 30, 2.0)
+        second = await builds.claim("second", 30, 33.0)
+        assert first is not None
+        assert second is not None
+        assert second.attempt == 2
+        for write in (
+            builds.append(first, [Event("", "late\n")], 34.0),
+            builds.advance(first, BuildState.PLANNING),
+            builds.finish(first, BuildState.FAILED, [], 34.0),
+        ):
+            with pytest.raises(LeaseLost):
+                await write
+        with pytest.raises(LeaseLost):
+            await builds.renew(first, 30, 34.0)
+        assert await builds.events(first.id, 0) == []
+
+    async def test_events_are_numbered_without_a_gap(self, builds: BuildStore) -> None:
+        build, _ = await builds.request(WANTED, [Event("waiting", "a\n")], 1.0)
+        claim = await builds.claim("w", 30, 2.0)
+        assert claim is not None
+        for batch in range(5):
+            await builds.append(claim, [Event("building", f"{batch}.{line}\n") for line in range(3)], 3.0)
+        assert [event.seq for event in await builds.events(build.id, 0)] == list(range(1, 17))
+        assert [event.seq for event in await builds.events(build.id, 14)] == [15, 16]
+
+    async def test_only_known_transitions_happen(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        claim = await builds.claim("w", 30, 2.0)
+        assert claim is not None
+        with pytest.raises(LeaseLost):
+            await builds.advance(claim, BuildState.COMPOSING)
+        with pytest.raises(LeaseLost):
+            await builds.finish(claim, BuildState.BUILT, [], 3.0)
+
+    async def test_a_failure_is_kept(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        claim = await builds.claim("w", 30, 2.0)
+        assert claim is not None
+        failure = Failure.of(RefNotFound("no such ref", hint="look again"))
+        await builds.finish(claim, BuildState.FAILED, [failure.event()], 3.0, failure)
+        build = await builds.get(claim.id)
+        assert build is not None
+        assert build.ended
+        assert build.failure == failure
+        again, new = await builds.request(WANTED, [], 4.0)
+        assert new
+        assert again.id != claim.id
+
+    async def test_cancel_is_seen_at_the_next_renewal(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        claim = await builds.claim("w", 30, 2.0)
+        assert claim is not None
+        assert not await builds.renew(claim, 30, 3.0)
+        assert await builds.cancel(claim.id)
+        assert await builds.renew(claim, 30, 4.0)
+        assert not await builds.cancel("nosuch")
+
+    async def test_released_leases_can_be_claimed_at_once(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        await builds.claim("w", 1000, 2.0)
+        assert await builds.claim("other", 1000, 3.0) is None
+        assert await builds.release() == 1
+        assert await builds.claim("other", 1000, 3.0) is not None
+
+
+class TestSessions:
+    async def test_each_transition_comes_with_its_events(self, sessions: SessionStore) -> None:
+        session = await sessions.create(SESSION, 1.0)
+        assert session.url == f"http://127.0.0.1:1/user/{session.name}/"
+        starting = await sessions.advance(session, SessionState.STARTING, [Event("launching", "a\n")], 2.0)
+        assert starting is not None
+        ready = await sessions.advance(session, SessionState.READY, [Event("ready", "b\n")], 3.0, address="unix:/x")
+        assert ready is not None
+        assert ready.address == "unix:/x"
+        assert [event.seq for event in await sessions.events(session.id, 0)] == [1, 2]
+
+    async def test_a_transition_happens_once(self, sessions: SessionStore) -> None:
+        session = await sessions.create(SESSION, 1.0)
+        moves = [sessions.advance(session, SessionState.STARTING, [Event("", "x")], 2.0) for _ in range(6)]
+        assert sum(move is not None for move in await asyncio.gather(*moves)) == 1
+        assert len(await sessions.events(session.id, 0)) == 1
+
+    async def test_forbidden_transitions_do_not_happen(self, sessions: SessionStore) -> None:
+        session = await sessions.create(SESSION, 1.0)
+        assert await sessions.advance(session, SessionState.READY, [], 2.0) is None
+        assert await sessions.advance(session, SessionState.STOPPED, [], 2.0) is not None
+        assert await sessions.advance(session, SessionState.STARTING, [], 2.0) is None
+
+    async def test_the_quota_holds_under_a_rush(self, sessions: SessionStore) -> None:
+        asked = [sessions.create(SESSION, 1.0, most=3) for _ in range(10)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(answer, QuotaReached) for answer in answers) == 7
+        assert await sessions.count() == 3
+
+    async def test_activity_opens_a_session_once(self, sessions: SessionStore) -> None:
+        one = await sessions.create(SESSION, 1.0)
+        two = await sessions.create(SESSION, 1.0)
+        await sessions.active({one.name: 5.0})
+        await sessions.active({one.name: 9.0, two.name: 7.0, "nosuch": 8.0})
+        seen = {row.name: (row.opened_at, row.active_at) for row in await sessions.unfinished()}
+        assert seen == {one.name: (5.0, 9.0), two.name: (7.0, 7.0)}
+
+
+async def test_resolutions_expire(database: Database) -> None:
+    store = ResolutionStore(database)
+    await store.put("gh:o/r/main", "{}", 60, 100.0)
+    assert await store.get("gh:o/r/main", 159.0) == "{}"
+    assert await store.get("gh:o/r/main", 161.0) is None
+
+
+async def test_an_image_has_one_record(database: Database) -> None:
+    store = ImageStore(database)
+    for created in (1.0, 2.0):
+        await store.add(ImageRecord("a:b", "key", "https://example.org", "b", created, created))
+    await store.used("a:b", 5.0)
+    record = await store.get("a:b")
+    assert record is not None
+    assert (record.created_at, record.used_at) == (2.0, 5.0)
+    await store.forget("a:b")
+    assert await store.get("a:b") is None
+
+
+def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
+    upgrade(f"sqlite+aiosqlite:///{tmp_path}/migrated.db")
+    fresh = create_engine(f"sqlite:///{tmp_path}/fresh.db")
+    metadata.create_all(fresh)
+    migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    with fresh.connect() as expected, migrated.connect() as found:
+        assert _schema(found) == _schema(expected)
+    fresh.dispose()
+    migrated.dispose()
+
+
+def _schema(connection: Connection) -> dict[str, object]:
+    looked = inspect(connection)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in looked.get_columns(table)],
+            sorted((str(index["name"]), index["column_names"], index["unique"]) for index in looked.get_indexes(table)),
+            looked.get_pk_constraint(table)["constrained_columns"],
+        )
+        for table in looked.get_table_names()
+        if table != "alembic_version"
+    }
