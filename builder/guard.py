@@ -1,0 +1,178 @@
+"""The one door to hosts that a visitor can name: global addresses only, checked, and the checked one is used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from bindery.errors import HostRefused, HostUnreachable
+
+#: Redirects followed before a host is given up.
+MAX_REDIRECTS = 5
+#: Ranges that stand for another address, which may be a private one: NAT64, 6to4, Teredo.
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host that was checked: the name as in the URL, the port, and the addresses that may be contacted."""
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Decides which hosts may be contacted. `allow_private` also admits private and loopback addresses."""
+
+    allow_private: bool
+    timeout_seconds: float
+
+    async def endpoint(self, url: URL) -> Endpoint:
+        """Resolve and check the host of an http(s) URL.
+
+        Raises `HostRefused` when any of its addresses is not global, `HostUnreachable` when it has none.
+        """
+        if url.scheme not in ("http", "https") or not url.host or url.port is None:
+            raise HostRefused(
+                f"Only http and https addresses can be contacted, not {_shown(url)}.",
+                hint="Use the repository's https address.",
+            )
+        return Endpoint(url.host, url.port, tuple(await self.addresses(url.host, url.port)))
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """All addresses of a host, each checked."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, TimeoutError) as error:
+            raise HostUnreachable(
+                f"The host {host} cannot be found.", hint="Check the spelling of the address."
+            ) from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if not self.allow_private and not all(map(is_global, addresses)):
+            raise HostRefused(
+                f"The host {host} is on a private or local network, which links may not name here.",
+                hint="Use a public address. An operator of a private installation can set "
+                "BINDERY_ALLOW_PRIVATE_REPOSITORY_HOSTS=true.",
+            )
+        return addresses
+
+
+def is_global(address: str) -> bool:
+    """Whether an IP address is one of the public internet's own, not private, local, multicast or translated."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_global(str(ip.ipv4_mapped))
+        if any(ip in network for network in _TRANSLATED):
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+class _CheckedResolver(AbstractResolver):
+    """aiohttp's look-ups go through the guard, so the address that was checked is the one that is used."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._guard.addresses(host, port)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+class GuardedClient:
+    """An HTTP client for hosts that visitors name: every hop checked, time limited, no cookies kept."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> GuardedClient:
+        # Without keep-alive: a pooled connection would outlive the check of its address.
+        connector = aiohttp.TCPConnector(resolver=_CheckedResolver(self.guard), use_dns_cache=False, force_close=True)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self.guard.timeout_seconds),
+            headers={"User-Agent": "Bindery"},
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def get(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET, following redirects to checked hosts only; `HostUnreachable` when nothing usable answers."""
+        assert self._session is not None, "used outside of its block"
+        for _ in range(MAX_REDIRECTS + 1):
+            await self.guard.endpoint(url)
+            async with self._request(url, headers) as response:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    yield response
+                    return
+                url = _joined(url, location)
+        raise HostUnreachable(f"{url.host} redirects more than {MAX_REDIRECTS} times.")
+
+    @contextlib.asynccontextmanager
+    async def _request(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None
+        try:
+            response: Any = await self._session.get(url, headers=headers, allow_redirects=False)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise HostUnreachable(f"{url.host} does not answer: {_reason(error)}.") from error
+        try:
+            yield response
+        finally:
+            response.close()
+
+
+def _joined(url: URL, location: str) -> URL:
+    try:
+        return url.join(URL(location, encoded=True))
+    except ValueError as error:
+        raise HostUnreachable(f"{url.host} redirects to something that is no address.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its TLS certificate is not valid"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "the connection was refused"
+    return "the connection broke"
+
+
+def _shown(url: URL) -> str:
+    return str(url.with_user(None)) if url.host else str(url)

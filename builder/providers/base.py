@@ -1,0 +1,70 @@
+"""Where repositories come from: the Protocol of every provider."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class ParsedSpec:
+    """A spec that follows its provider's grammar. Nothing has been asked of anybody yet.
+
+    `spec` is as it was requested, without trailing slashes; `repo_url` what Git clones, free of credentials.
+    """
+
+    provider: str
+    spec: str
+    repo_url: str
+    ref: str
+    slug: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec's commit.
+
+    `spec` names the commit in the provider's own notation, `ref` is the commit's full id, `ref_url` shows it to people.
+    `branch` is the branch or tag that was asked for, empty for a commit. `notice` tells the visitor about a courtesy.
+    """
+
+    provider: str
+    spec: str
+    repo_url: str
+    ref: str
+    ref_url: str
+    slug: str
+    branch: str = ""
+    notice: str = ""
+
+    def to_json(self) -> str:
+        """The value as one JSON object; `from_json` reads it back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Resolved:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+class Provider(Protocol):
+    """One kind of place where repositories live.
+
+    `parse` is pure and raises `InvalidSpec` or `HostRefused`; `resolve` asks the place and raises a `BinderyError` that
+    says what to mend. The spec is the raw, still percent-encoded text of the link.
+    """
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """The provider's entry in `/api/repoproviders`; `id` is the link's prefix."""
+        ...
+
+    def parse(self, spec: str) -> ParsedSpec:
+        """Read a spec."""
+        ...
+
+    async def resolve(self, parsed: ParsedSpec) -> Resolved:
+        """Find the commit that the spec points to now."""
+        ...
