@@ -1,0 +1,139 @@
+"""Overlay environments: a small virtual environment of one's own on top of others that stay as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Read at every start of the overlay's interpreter: puts the lower environments behind the overlay's own packages.
+_PTH = "_bindery.pth"
+_PTH_LINE = "import site, sys; {folder!r} in sys.path or site.addsitedir({folder!r})\n"
+_PIP = """#!/bin/sh
+exec {python} -m pip "$@"
+"""
+_LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """An overlay at `path`; `lower` are the environments below it, the uppermost first."""
+
+    path: Path
+    lower: tuple[Path, ...]
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin" / "python"
+
+    @property
+    def search_path(self) -> list[Path]:
+        """What belongs in front of PATH."""
+        return [environment / "bin" for environment in (self.path, *self.lower)]
+
+    def variables(self, path: str) -> dict[str, str]:
+        """The variables of a program that works in the overlay; `path` is the PATH to put its own in front of."""
+        return {
+            "PATH": os.pathsep.join([*map(str, self.search_path), path]),
+            "VIRTUAL_ENV": str(self.path),
+            "NB_PYTHON_PREFIX": str(self.path),
+            "KERNEL_PYTHON_PREFIX": str(self.path),
+        }
+
+
+def create_overlay(path: Path, lower: Sequence[Path], *, moved: Mapping[Path, Path] | None = None) -> Overlay:
+    """Make an overlay of the environments `lower`, the uppermost first, in the folder `path`, which must not exist.
+
+    - What is installed through it (pip, uv, `python -m pip`) lands in it and wins; the lower ones are never written to.
+    - Packages, `.pth` files and editable installs of the lower ones work, and their commands run in the overlay.
+    - Its kernel is the `python3` kernel for every Jupyter server that finds its `share/jupyter`.
+
+    `moved` names folders that editable installs of the lower environments point to, and where they are to point now.
+    """
+    packages = [site_packages(environment) for environment in lower]
+    own_packages = path / packages[0].relative_to(lower[0])
+    (path / "bin").mkdir(parents=True)
+    own_packages.mkdir(parents=True)
+    (path / "pyvenv.cfg").write_text(_configuration(lower[0]))
+    _link_interpreter(path, lower[0])
+    _adopt_commands(path, lower)
+    for name in ("pip", "pip3"):
+        _write_program(path / "bin" / name, _PIP.format(python=shlex.quote(str(path / "bin" / "python"))).encode())
+    lines = [f"{folder}\n" for folder in _moved_sources(packages, moved or {})]
+    lines += [_PTH_LINE.format(folder=str(folder)) for folder in packages]
+    (own_packages / _PTH).write_text("".join(lines), encoding="utf-8")
+    _write_kernel(path, lower)
+    return Overlay(path, tuple(lower))
+
+
+def site_packages(environment: Path) -> Path:
+    """The folder of an environment's packages."""
+    for folder in sorted(environment.glob("lib/python3.*/site-packages")):
+        return folder
+    raise FileNotFoundError(f"{environment} is not a virtual environment")
+
+
+def _configuration(environment: Path) -> str:
+    return (environment / "pyvenv.cfg").read_text(encoding="utf-8")
+
+
+def _link_interpreter(path: Path, environment: Path) -> None:
+    """Link to the interpreter below all environments, under the names that the environment below has."""
+    base = os.path.realpath(environment / "bin" / "python")
+    for name in (environment / "bin").glob("python*"):
+        if re.fullmatch(r"python[0-9.]*", name.name):
+            (path / "bin" / name.name).symlink_to(base)
+
+
+def _adopt_commands(path: Path, lower: Sequence[Path]) -> None:
+    """Copy the lower environments' commands so that they run on the overlay's interpreter."""
+    own = os.fsencode(path / "bin" / "python")
+    for environment in reversed(lower):
+        theirs = os.fsencode(environment / "bin" / "python")
+        for program in (environment / "bin").iterdir():
+            if program.is_symlink() or not program.is_file() or program.name.startswith(("activate", "deactivate")):
+                continue
+            text = program.read_bytes()
+            head, rest = text[:1024], text[1024:]
+            if head.startswith(b"#!") and theirs in head:
+                _write_program(path / "bin" / program.name, head.replace(theirs, own) + rest)
+
+
+def _write_program(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    path.chmod(0o755)
+
+
+def _moved_sources(packages: Sequence[Path], moved: Mapping[Path, Path]) -> list[Path]:
+    """Where the folders that `.pth` files of the lower environments name are now, as far as they have moved."""
+    if not moved:
+        return []
+    named = [Path(line) for folder in packages for file in sorted(folder.glob("*.pth")) for line in _plain_lines(file)]
+    return [new / item.relative_to(old) for item in named for old, new in moved.items() if item.is_relative_to(old)]
+
+
+def _plain_lines(file: Path) -> list[str]:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "import ", "import\t"))]
+
+
+def _write_kernel(path: Path, lower: Sequence[Path]) -> None:
+    folder = path / "share" / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    kernel = {
+        "argv": [str(path / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "metadata": {"debugger": True},
+    }
+    (folder / "kernel.json").write_text(json.dumps(kernel, indent=1), encoding="utf-8")
+    for environment in lower:
+        theirs = environment / "share" / "jupyter" / "kernels" / "python3"
+        for logo in _LOGOS:
+            if (theirs / logo).is_file() and not (folder / logo).exists():
+                shutil.copyfile(theirs / logo, folder / logo)
