@@ -37,8 +37,10 @@ class Source(StrEnum):
 class Install:
     """One install step of a Python environment.
 
-    `paths` are tree paths: requirements files, a lock, or the project's folder. `text` is the rendered requirements
-    of a TEXT step. `locked`: every version is decided, nothing may be added by resolution.
+    `paths` are tree paths: requirements files (those that they include are in the plan's `files`), a lock, or the
+    project's folder, "." for the root. `text` is the rendered requirements of a TEXT step, whose `paths` are files of
+    constraints. Paths within requirements are relative to the root. `locked`: every version is decided, nothing may be
+    added by resolution.
     """
 
     source: Source
@@ -83,9 +85,13 @@ class Plan:
     warnings: tuple[str, ...]
     environment_key: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values, for JSON."""
+        return asdict(self)
+
     def to_json(self) -> str:
         """The plan as one JSON object; `from_json` reads it back."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
