@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,12 +97,13 @@ async def run_lines(
     *,
     env: Mapping[str, str],
     timeout_seconds: float,
-    on_line: Callable[[str], None],
+    on_line: Callable[[str], Awaitable[None] | None],
     cwd: Path | None = None,
 ) -> int:
     """Run a program and hand on each line of its output, stderr included, as it comes; return its exit code.
 
     Lines keep their end; longer ones than `MAX_LINE_BYTES` come in pieces; bytes that are not UTF-8 are replaced.
+    What `on_line` returns is awaited, so that it can slow down a program that writes too fast.
     Raises as `run` does.
     """
     async with spawned(argv, env=env, cwd=cwd, merge_stderr=True) as process:
@@ -110,7 +111,9 @@ async def run_lines(
         try:
             async with asyncio.timeout(timeout_seconds):
                 async for line in _lines(process.stdout):
-                    on_line(line.decode(errors="replace"))
+                    taken = on_line(line.decode(errors="replace"))
+                    if taken is not None:
+                        await taken
                 return await process.wait()
         except TimeoutError:
             raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None

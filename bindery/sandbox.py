@@ -29,7 +29,11 @@ _PROBE_SECONDS = 5.0
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of our own environment that a repository's programs get: no credentials, no personal settings."""
-    return {name: value for name, value in environ.items() if name in INHERITED} | {"PATH": _SYSTEM_PATH}
+    folders = [*environ.get("PATH", "").split(os.pathsep), *_SYSTEM_PATH.split(os.pathsep)]
+    personal = (Path.home(), Path(sys.prefix))
+    public = [item for item in folders if item.startswith("/") and not _is_below(Path(item), personal)]
+    path = os.pathsep.join(dict.fromkeys(public))
+    return {name: value for name, value in environ.items() if name in INHERITED} | {"PATH": path}
 
 
 @dataclass(frozen=True)
