@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
+from collections.abc import Iterator
 
 
 class Wakeups:
     """Wake-ups by topic within one process.
 
-    They are hints: whoever waits also looks again after its own time limit, because another process may have written.
+    - A `notify` between two waits of a listener is kept: its next wait returns at once.
+    - They are hints: whoever waits also looks again after its own time limit, because another process may have written.
     """
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
 
     def notify(self, topic: str) -> None:
-        """Wake everybody who waits for the topic now."""
-        for future in self._waiting.pop(topic, set()):
-            if not future.done():
-                future.set_result(None)
+        """Wake everybody who listens to the topic."""
+        for listener in self._listeners.get(topic, ()):
+            listener.woken.set()
 
-    async def wait(self, topic: str, timeout_seconds: float) -> None:
-        """Return at the next `notify` of the topic, or after the time limit."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[topic].add(future)
+    @contextlib.contextmanager
+    def listen(self, *topics: str) -> Iterator[Listener]:
+        """Listen while the block runs; begin before the first look at the rows."""
+        listener = Listener()
+        for topic in topics:
+            self._listeners[topic].add(listener)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await future
-        except TimeoutError:
-            pass
+            yield listener
         finally:
-            self._waiting[topic].discard(future)
-            if not self._waiting[topic]:
-                del self._waiting[topic]
+            for topic in topics:
+                self._listeners[topic].discard(listener)
+                if not self._listeners[topic]:
+                    del self._listeners[topic]
+
+
+class Listener:
+    """One who listens."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return when woken since the last wait, or after the time limit."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self.woken.wait()
+        self.woken.clear()

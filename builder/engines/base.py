@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,11 +60,11 @@ class EnvironmentBuilder(Protocol):
         """The finished environment of this key, if there is one."""
         ...
 
-    def environment(self, job: BuildJob) -> AsyncIterator[Event]:
+    def environment(self, job: BuildJob) -> AsyncGenerator[Event, None]:
         """Make sure that the environment of the job's plan is there."""
         ...
 
-    def image(self, job: BuildJob) -> AsyncIterator[Event]:
+    def image(self, job: BuildJob) -> AsyncGenerator[Event, None]:
         """Add content and post-build steps; the image is there when the generator ends."""
         ...
 

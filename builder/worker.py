@@ -1,0 +1,215 @@
+"""The worker: claims builds and carries them out, one step of the state machine after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import shutil
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, BuildTimedOut, DiskFull, InternalError
+from bindery.settings import BuildSettings, FetchSettings
+from builder import detect, git
+from builder.build_log import BuildLog
+from builder.engines.base import BuildJob, EnvironmentBuilder
+from builder.fetch import fetch, read_tree
+from builder.guard import GuardedClient
+from builder.plan import Plan
+from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
+from db.events import Event, Failure
+from db.images import ImageRecord, ImageStore
+from db.states import BuildState
+from db.wakeups import Wakeups
+
+log = structlog.get_logger(__name__)
+
+#: How often, in seconds, a worker looks for builds that nobody woke it for.
+POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a worker works with."""
+
+    builds: BuildStore
+    images: ImageStore
+    engine: EnvironmentBuilder
+    client: GuardedClient
+    wakeups: Wakeups
+    #: Folder for what one build needs while it runs; each has one of its own below it.
+    scratch: Path
+    build: BuildSettings
+    fetch: FetchSettings
+    clock: Callable[[], float] = time.time
+
+
+class Worker:
+    """Carries out builds until it is cancelled.
+
+    - A build ends built, failed with an error that people can read, or cancelled: whatever happens in its steps.
+    - A worker that is stopped gives its builds back; one that loses its lease leaves them alone.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self.name = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """Work on as many builds at a time as the settings say."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._shop.build.concurrency):
+                    group.create_task(self._work_for_ever())
+        finally:
+            await asyncio.shield(self._shop.builds.release(self.name))
+
+    async def _work_for_ever(self) -> None:
+        with self._shop.wakeups.listen(QUEUE) as queue:
+            while True:
+                try:
+                    busy = await self._claim_and_work()
+                except (OperationalError, OSError):
+                    log.exception("build.store_failed")
+                    busy = False
+                if not busy:
+                    await queue.wait(POLL_SECONDS)
+
+    async def _claim_and_work(self) -> bool:
+        shop = self._shop
+        build = await shop.builds.claim(self.name, shop.build.lease_seconds, shop.clock())
+        if build is not None:
+            await self.work(build)
+        return build is not None
+
+    async def work(self, build: Build) -> None:
+        """Carry out one claimed build to its end."""
+        shop = self._shop
+        log.info("build.claimed", build=build.id, image=build.image, attempt=build.attempt)
+        folder = shop.scratch / build.id
+        async with BuildLog(shop.builds, build, shop.clock) as lines:
+            try:
+                failure = await self._attempt(build, folder, lines)
+                await self._end(build, lines, failure)
+            except LeaseLost:
+                log.warning("build.lease_lost", build=build.id, attempt=build.attempt)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _end(self, build: Build, lines: BuildLog, failure: BinderyError | None) -> None:
+        if failure is None:
+            await lines.finish(BuildState.BUILT, [])
+            log.info("build.built", build=build.id)
+            return
+        state = BuildState.CANCELLED if isinstance(failure, BuildCancelled) else BuildState.FAILED
+        await lines.finish(state, [], Failure.of(failure))
+        log.info("build.ended", build=build.id, state=state, code=failure.code, message=failure.message)
+
+    async def _attempt(self, build: Build, folder: Path, lines: BuildLog) -> BinderyError | None:
+        limit = self._shop.build.timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                await self._attended(build, self._steps(build, folder, lines))
+        except BinderyError as error:
+            return error
+        except LeaseLost:
+            raise
+        except TimeoutError:
+            return BuildTimedOut(f"The build took longer than {limit:g} seconds.")
+        except Exception as error:
+            return _internal(build, error)
+        return None
+
+    async def _attended(self, build: Build, steps: Coroutine[Any, Any, None]) -> None:
+        """Run the steps while the lease is renewed; a lost lease or a wish to cancel ends them."""
+        work = asyncio.create_task(steps)
+        keep = asyncio.create_task(self._keep(build))
+        try:
+            await asyncio.wait({work, keep}, return_when=asyncio.FIRST_COMPLETED)
+            await (work if work.done() else keep)
+        finally:
+            for task in (work, keep):
+                task.cancel()
+            await asyncio.gather(work, keep, return_exceptions=True)
+
+    async def _keep(self, build: Build) -> None:
+        shop = self._shop
+        with shop.wakeups.listen(cancel_topic(build.id)) as cancelled:
+            while True:
+                if await shop.builds.renew(build, shop.build.lease_seconds, shop.clock()):
+                    raise BuildCancelled("The build was cancelled.")
+                await cancelled.wait(shop.build.lease_seconds / 3)
+
+    async def _steps(self, build: Build, folder: Path, lines: BuildLog) -> None:
+        shop = self._shop
+        if build.attempt > shop.build.max_attempts:
+            raise BuildInterrupted(
+                f"The service stopped during each of {shop.build.max_attempts} attempts to build this."
+            )
+        if build.attempt > 1:
+            lines.say("waiting", f"The service was restarted: building again, attempt {build.attempt}.\n")
+        job = await self._planned(build, folder, lines)
+        await _relay(shop.engine.environment(job), lines)
+        await shop.builds.advance(build, BuildState.COMPOSING)
+        await _relay(shop.engine.image(job), lines)
+        now = shop.clock()
+        key = job.plan.environment_key
+        await shop.images.add(ImageRecord(build.image, key, build.repo_url, build.ref, now, now))
+
+    async def _planned(self, build: Build, folder: Path, lines: BuildLog) -> BuildJob:
+        shop = self._shop
+        lines.say("fetching", f"Fetching {build.repo_url} at {build.ref}\n")
+        await asyncio.to_thread(_emptied, folder)
+        remote = await git.contact(shop.client, build.repo_url)
+        repository = folder / "repository.git"
+        await fetch(remote, build.ref, repository, shop.fetch, lambda line: lines.say("fetching", line))
+        await shop.builds.advance(build, BuildState.PLANNING)
+        tree = await read_tree(repository, build.ref, shop.fetch)
+        plan = await asyncio.to_thread(detect.plan, tree, shop.engine.context)
+        warnings = shop.engine.check(plan)
+        known = await shop.engine.find(plan.environment_key)
+        await shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), environment_key=plan.environment_key)
+        lines.add(_summary(plan, known is not None))
+        for warning in (*plan.warnings, *warnings):
+            lines.say("building", f"Warning: {warning}\n")
+        return BuildJob(build.id, build.image, plan, repository, build.ref, build.repo_url, build.ref_url)
+
+
+async def _relay(events: AsyncGenerator[Event, None], lines: BuildLog) -> None:
+    async with contextlib.aclosing(events):
+        async for event in events:
+            lines.add(event)
+
+
+def _summary(plan: Plan, known: bool) -> Event:
+    files = ", ".join(plan.files) or "no dependency files"
+    message = f"Plan: {plan.kind}, Python {plan.python} ({plan.python_reason}), from {files}\n"
+    return Event("building", message, {"plan": plan.to_dict(), "environment": "reused" if known else "new"})
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _internal(build: Build, error: Exception) -> BinderyError:
+    if disk_full(error):
+        return DiskFull("There is no space left on the server's disk.")
+    incident = secrets.token_hex(4)
+    log.error("build.internal_error", build=build.id, incident=incident, exc_info=error)
+    return InternalError(f"Something went wrong in Bindery itself (id {incident}).")
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no space left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OperationalError) and "disk is full" in str(error)

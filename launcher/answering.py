@@ -1,0 +1,43 @@
+"""Waiting for a notebook server's first answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from bindery.errors import SessionFailed
+from launcher.spawners.base import Address, Running, Spawner
+
+#: Seconds between two looks; a server on this machine answers within a tenth of a second.
+LOOK_SECONDS = 0.01
+#: How long one question may take, in seconds.
+ASK_SECONDS = 5.0
+
+
+async def answers(spawner: Spawner, name: str, base_url: str, token: str) -> Address:
+    """The server's address, as soon as it answers with HTTP 200.
+
+    Raises `SessionFailed` when it ends before; the caller sets the time limit.
+    """
+    while True:
+        address = await spawner.address(name)
+        if address is not None and await _answers(address, base_url, token):
+            return address
+        if await spawner.poll(name) is not Running.RUNNING:
+            raise SessionFailed("The notebook server ended before it answered.", hint="The log shows its last words.")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _answers(address: Address, base_url: str, token: str) -> bool:
+    connector = aiohttp.UnixConnector(address.socket) if address.socket else aiohttp.TCPConnector()
+    host = "localhost" if address.socket else f"{address.host}:{address.port}"
+    timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
+            client.get(f"http://{host}{base_url}api/status", headers={"Authorization": f"token {token}"}) as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False

@@ -1,0 +1,228 @@
+"""The controller: compares every session's row with what should be, and with the engine, and acts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from bindery.errors import BinderyError, InternalError, SessionFailed
+from bindery.settings import SessionSettings
+from db.builds import ENDED, Build, BuildStore
+from db.events import Event, Failure
+from db.images import ImageStore
+from db.sessions import PENDING, Session, SessionStore
+from db.states import SessionState
+from db.wakeups import Wakeups
+from launcher.activity import Activity
+from launcher.answering import answers
+from launcher.decisions import Action, Decision, decide
+from launcher.spawners.base import Address, Running, SessionRequest, Spawner
+
+log = structlog.get_logger(__name__)
+
+#: Lines of a server's log that a visitor sees when it does not start.
+LOG_LINES = 30
+
+
+@dataclass(frozen=True)
+class Launchpad:
+    """What a controller works with."""
+
+    sessions: SessionStore
+    builds: BuildStore
+    images: ImageStore
+    spawner: Spawner
+    wakeups: Wakeups
+    activity: Activity
+    settings: SessionSettings
+    base_url: str
+    clock: Callable[[], float] = time.time
+
+
+class Controller:
+    """Starts, watches and ends sessions until it is cancelled.
+
+    - Each transition is made by whoever's conditional update succeeds, so several controllers do no harm.
+    - A server that never answers, ends early or cannot be started makes its session `failed`, with the reason and the
+      end of its log; nothing of it is left.
+    """
+
+    def __init__(self, launchpad: Launchpad) -> None:
+        self._pad = launchpad
+        self._busy: dict[str, asyncio.Task[None]] = {}
+
+    async def adopt(self) -> None:
+        """Reconcile rows and engine after a start: adopt what still runs, mark what is gone, reap what has no row."""
+        pad = self._pad
+        rows = {row.name: row for row in await pad.sessions.unfinished()}
+        for name in await pad.spawner.list():
+            if name not in rows:
+                await pad.spawner.stop(name)
+        for row in rows.values():
+            if row.state is not SessionState.PENDING and await pad.spawner.poll(row.name) is not Running.RUNNING:
+                await self._gone(row)
+
+    async def run(self) -> None:
+        """Look after all sessions: whenever woken, and every few seconds."""
+        try:
+            with self._pad.wakeups.listen(PENDING, ENDED) as woken:
+                while True:
+                    await self._round()
+                    await woken.wait(self._pad.settings.check_seconds)
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    async def stop_all(self, reason: str) -> None:
+        """End every session; used when an engine's sessions cannot outlive the service."""
+        rows = await self._pad.sessions.unfinished()
+        started = [row for row in rows if row.state is not SessionState.PENDING]
+        await asyncio.gather(*(self._stop(row, reason) for row in started))
+
+    async def _round(self) -> None:
+        try:
+            await self._look()
+        except Exception:
+            log.exception("controller.round_failed")
+
+    async def _look(self) -> None:
+        pad = self._pad
+        rows = [row for row in await pad.sessions.unfinished() if row.name not in self._busy]
+        builds = await self._builds_of(rows)
+        now = pad.clock()
+        for row in rows:
+            decision = decide(row, builds, pad.activity.seen, pad.settings, now)
+            if decision.action is not Action.WAIT:
+                self._begin(row, self._act(row, decision, builds))
+            elif row.state is SessionState.READY:
+                self._begin(row, self._check(row))
+
+    async def _builds_of(self, rows: list[Session]) -> dict[str, Build]:
+        wanted = {row.build_id for row in rows if row.state is SessionState.PENDING and row.build_id}
+        found = [await self._pad.builds.get(build_id) for build_id in wanted]
+        return {build.id: build for build in found if build is not None}
+
+    def _begin(self, row: Session, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(row, work), name=f"session-{row.name}")
+        self._busy[row.name] = task
+        task.add_done_callback(lambda _: self._busy.pop(row.name, None))
+
+    async def _guarded(self, row: Session, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("session.action_failed", session=row.name)
+
+    async def _act(self, row: Session, decision: Decision, builds: dict[str, Build]) -> None:
+        pad = self._pad
+        match decision.action:
+            case Action.START:
+                await self._start(row)
+            case Action.STOP:
+                await self._stop(row, decision.reason)
+            case Action.FORGET:
+                await pad.sessions.advance(row, SessionState.STOPPED, [], pad.clock(), stop_reason=decision.reason)
+            case Action.FAIL:
+                failure = builds[row.build_id or ""].failure
+                assert failure is not None
+                await pad.sessions.fail(row, failure, pad.clock())
+
+    async def _start(self, row: Session) -> None:
+        pad = self._pad
+        found = "Built image, launching...\n" if row.build_id else "Found built image, launching...\n"
+        first = [Event("built", found, {"imageName": row.image}), Event("launching", "Launching server...\n")]
+        starting = await pad.sessions.advance(row, SessionState.STARTING, first, pad.clock(), started_at=pad.clock())
+        if starting is None:
+            return
+        try:
+            address = await self._serving(starting)
+        except BinderyError as error:
+            await self._failed(starting, error)
+        except Exception:
+            incident = secrets.token_hex(4)
+            log.exception("session.internal_error", session=row.name, incident=incident)
+            await self._failed(starting, InternalError(f"Something went wrong in Bindery itself (id {incident})."))
+        else:
+            await self._ready(starting, address)
+
+    async def _serving(self, row: Session) -> Address:
+        """Start the server and wait until it answers. Raises `SessionFailed`."""
+        pad = self._pad
+        await pad.spawner.start(self._request(row))
+        limit = pad.settings.start_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await answers(pad.spawner, row.name, f"{pad.base_url}user/{row.name}/", row.token)
+        except TimeoutError:
+            raise SessionFailed(f"The notebook server did not answer within {limit:g} seconds.") from None
+
+    def _request(self, row: Session) -> SessionRequest:
+        given = row.request
+        environment = {
+            "BINDER_REPO_URL": given.get("repo_url", ""),
+            "BINDER_REF_URL": given.get("binder_ref_url", ""),
+            "BINDER_LAUNCH_HOST": row.launch_host,
+            "BINDER_REQUEST": given.get("binder_request", ""),
+            "BINDER_PERSISTENT_REQUEST": given.get("binder_persistent_request", ""),
+            "BINDER_CLIENT_IP": given.get("binder_client_ip", ""),
+        }
+        return SessionRequest(row.name, row.image, f"{self._pad.base_url}user/{row.name}/", row.token, environment)
+
+    async def _ready(self, row: Session, address: Address) -> None:
+        pad = self._pad
+        now = pad.clock()
+        fields = {**row.request, "url": row.url, "token": row.token}
+        event = Event("ready", f"server running at {row.url}\n", fields)
+        if (
+            await pad.sessions.advance(row, SessionState.READY, [event], now, address=str(address), ready_at=now)
+            is None
+        ):
+            await pad.spawner.stop(row.name)
+            return
+        log.info("session.ready", session=row.name, seconds=round(now - (row.started_at or now), 3))
+        await pad.images.used(row.image, now)
+
+    async def _failed(self, row: Session, error: BinderyError) -> None:
+        pad = self._pad
+        with contextlib.suppress(BinderyError):
+            said = await pad.spawner.logs(row.name, LOG_LINES)
+            if said.strip():
+                await pad.sessions.log(
+                    row, [Event("launching", f"{line}\n") for line in said.splitlines()], pad.clock()
+                )
+        await pad.sessions.fail(row, Failure.of(error), pad.clock())
+        log.warning("session.failed", session=row.name, code=error.code, message=error.message)
+        await pad.spawner.stop(row.name)
+
+    async def _stop(self, row: Session, reason: str) -> None:
+        pad = self._pad
+        await pad.sessions.advance(row, SessionState.STOPPING, [], pad.clock(), stop_reason=reason)
+        await pad.spawner.stop(row.name)
+        await pad.sessions.advance(row, SessionState.STOPPED, [], pad.clock())
+        log.info("session.stopped", session=row.name, reason=reason)
+
+    async def _check(self, row: Session) -> None:
+        if await self._pad.spawner.poll(row.name) is not Running.RUNNING:
+            await self._gone(row)
+
+    async def _gone(self, row: Session) -> None:
+        """The engine has no running server of this session."""
+        pad = self._pad
+        now = pad.clock()
+        if row.state is SessionState.READY:
+            await pad.sessions.advance(row, SessionState.LOST, [], now, stop_reason="Its server ended unexpectedly.")
+        elif row.state is SessionState.STARTING:
+            interrupted = SessionFailed("The service was restarted while the server started.", hint="Launch again.")
+            await pad.sessions.fail(row, Failure.of(interrupted), now)
+        else:
+            await pad.sessions.advance(row, SessionState.STOPPED, [], now)
+        log.warning("session.gone", session=row.name, state=row.state)
+        await pad.spawner.stop(row.name)
