@@ -1,0 +1,97 @@
+"""How a notebook server is told what to do: its arguments, variables and page settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+#: Programs that serve notebooks, as Python modules, best first.
+SERVERS = ("jupyterlab", "notebook", "jupyter_server")
+#: What runs in a page without having been asked for, and calls other sites.
+DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements",)
+
+
+def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allow_origin: str) -> list[str]:
+    """JupyterLab's command line. It holds no secret: everybody on the machine can read it."""
+    flags = {
+        "ServerApp.sock": socket,
+        "ServerApp.sock_mode": "0600",
+        "ServerApp.base_url": base_url,
+        "ServerApp.root_dir": str(work_tree),
+        "ServerApp.allow_remote_access": "True",
+        "ServerApp.trust_xheaders": "True",
+        "ServerApp.allow_root": "True",
+        "ServerApp.open_browser": "False",
+        "ServerApp.quit_button": "False",
+        "ServerApp.terminals_enabled": "True",
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.user_settings_dir": str(config / "lab" / "user-settings"),
+        "LabApp.workspaces_dir": str(config / "lab" / "workspaces"),
+        **({"ServerApp.allow_origin": allow_origin} if allow_origin else {}),
+    }
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def command(python: Path, prefixes: Iterable[Path], flags: Iterable[str]) -> list[str]:
+    """The command that starts the best server found in the environments `prefixes`.
+
+    Servers of old images know the options by another name.
+    """
+    installed = {folder.name for prefix in prefixes for folder in prefix.glob("lib/python3*/site-packages/*")}
+    server = next((name for name in SERVERS if name in installed), SERVERS[0])
+    if server != "jupyterlab":
+        flags = [flag for flag in flags if not flag.startswith("--LabApp.")]
+    if "jupyter_server" not in installed:
+        flags = [flag.replace("--ServerApp.", "--NotebookApp.") for flag in flags]
+    return [str(python), "-m", server, *flags]
+
+
+def under_start_script(script: Path, words: Iterable[str]) -> list[str]:
+    """The command that lets a repository's start script run `words`; one that may not be executed is read by its
+    interpreter, as changing it would show up in Git."""
+    if os.access(script, os.X_OK):
+        return [str(script), *words]
+    with script.open("rb") as file:
+        first = file.readline(256).decode(errors="replace").strip()
+    interpreter = first[2:].split() if first.startswith("#!") else ["/bin/sh"]
+    return [*interpreter, str(script), *words]
+
+
+def variables(*, token: str, home: Path, config: Path, runtime: Path, prefixes: Iterable[Path]) -> dict[str, str]:
+    """The variables by which a server finds its files; `prefixes` are Python environments, the most special first."""
+    shared = [prefix / "share" / "jupyter" for prefix in prefixes]
+    return {
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "JUPYTER_CONFIG_DIR": str(config),
+        "JUPYTER_DATA_DIR": str(config / "data"),
+        "JUPYTER_CONFIG_PATH": str(home / ".jupyter"),
+        "JUPYTER_PATH": joined([*shared, home / ".local" / "share" / "jupyter"]),
+    }
+
+
+def joined_variables(prefixes: Iterable[Path]) -> dict[str, str]:
+    """What a server needs in addition that runs in an overlay, and is installed in an environment below."""
+    prefixes = list(prefixes)
+    applications = [prefix / "share" / "jupyter" / "lab" for prefix in prefixes]
+    application = next((folder for folder in applications if (folder / "static").is_dir()), applications[-1])
+    return {
+        "JUPYTERLAB_DIR": str(application),
+        "JUPYTER_CONFIG_PATH": joined(prefix / "etc" / "jupyter" for prefix in prefixes),
+    }
+
+
+def joined(paths: Iterable[Path | str]) -> str:
+    """Paths as one variable."""
+    return os.pathsep.join(str(path) for path in paths)
+
+
+def write_page_settings(config: Path) -> None:
+    """Switch off, in the server's pages, what calls other sites."""
+    folder = config / "labconfig"
+    folder.mkdir(parents=True, exist_ok=True)
+    disabled = dict.fromkeys(DISABLED_EXTENSIONS, True)
+    (folder / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))

@@ -1,0 +1,181 @@
+"""The folder of one session: everything the process engine keeps of it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bindery.errors import BinderyError, DiskFull, SessionFailed
+from bindery.process import ProcessTimeout, run
+from launcher.jupyter import write_page_settings
+
+#: Longest path that a Unix socket may have here, in bytes.
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+#: Seconds that copying a repository's files may take.
+COPY_SECONDS = 300.0
+#: What a log's end is read from, in bytes.
+TAIL_BYTES = 256 * 1024
+#: What programs leave in a home folder; Git does not show it, as the home folder is the work tree.
+HOME_FILES = (".cache/", ".config/", ".ipython/", ".jupyter/", ".local/", ".npm/", ".bash_history", ".python_history")
+ANYWHERE_FILES = (".ipynb_checkpoints/", "__pycache__/", ".virtual_documents/")
+
+#: Longest name of a session.
+MAX_NAME = 50
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@~-]*")
+
+
+@dataclass(frozen=True)
+class SessionFolder:
+    """Where a session's files are.
+
+    `repo` is the work tree and the home folder, `overlay` the session's own layer of the environment.
+    """
+
+    path: Path
+    socket: Path
+    #: Whether `/tmp` may be hidden behind `temporary`: not when the way to the socket leads through it.
+    private_tmp: bool = True
+
+    @property
+    def repo(self) -> Path:
+        return self.path / "repo"
+
+    @property
+    def overlay(self) -> Path:
+        return self.path / "env"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def runtime(self) -> Path:
+        return self.path / "runtime"
+
+    @property
+    def temporary(self) -> Path:
+        return self.path / "tmp"
+
+    def make(self) -> None:
+        """Make the folder, empty, for nobody but us."""
+        for folder in (self.path, self.repo, self.runtime, self.config, self.temporary):
+            folder.mkdir(mode=0o700)
+        write_page_settings(self.config)
+
+    async def fill(self, content: Path) -> None:
+        """Copy the repository's files, sharing their blocks where the file system can."""
+        share = ["--reflink=auto"] if sys.platform == "linux" else []
+        command = ["cp", "-a", *share, "--", f"{content}/.", str(self.repo)]
+        try:
+            ended = await run(command, env={"LC_ALL": "C"}, timeout_seconds=COPY_SECONDS)
+        except ProcessTimeout as error:
+            raise SessionFailed("Copying the repository's files took too long.") from error
+        if ended.returncode != 0:
+            raise copy_failed(ended.stderr.decode(errors="replace"))
+        await asyncio.to_thread(self._hide_home_files)
+
+    def _hide_home_files(self) -> None:
+        git = self.repo / ".git"
+        if git.is_dir() and not git.is_symlink():
+            (git / "info").mkdir(exist_ok=True)
+            with (git / "info" / "exclude").open("a") as file:
+                file.write("".join(f"/{name}\n" for name in HOME_FILES))
+                file.write("".join(f"{name}\n" for name in ANYWHERE_FILES))
+
+    def tail(self, lines: int) -> str:
+        """The log's last lines. The session can replace the file, so only a plain one is read."""
+        try:
+            descriptor = os.open(self.log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
+            start = max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0)
+            file.seek(start)
+            text = file.read(TAIL_BYTES).decode(errors="replace")
+        return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
+
+    def remove(self) -> None:
+        """Remove the folder, even what a visitor wrote-protected."""
+        shutil.rmtree(self.path, onerror=_unlock_and_retry)
+
+
+class SessionFolders:
+    """The folders of all sessions of one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir.absolute() / "sessions"
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        longest = len(os.fsencode(self.path)) + len("/") + MAX_NAME + len("/sock")
+        #: A link that leads to the folders, in a folder of our own: only where the path of a socket would be too long.
+        self.shortcut = (
+            Path(tempfile.gettempdir()) / f"bindery-{os.getuid()}-{digest}" if longest > MAX_SOCKET_BYTES else None
+        )
+
+    def make(self) -> None:
+        """Make the folder that holds them all."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.shortcut is not None:
+            _make_shortcut(self.shortcut, self.path)
+
+    def of(self, name: str) -> SessionFolder | None:
+        """The folder of this name, whether it exists or not; None if no session can have the name."""
+        if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+            return None
+        way = self.path if self.shortcut is None else self.shortcut / "s"
+        return SessionFolder(self.path / name, way / name / "sock", private_tmp=self.shortcut is None)
+
+    @property
+    def ways(self) -> tuple[Path, ...]:
+        """What else a server has to see in order to find its socket."""
+        return () if self.shortcut is None else (self.shortcut,)
+
+    def names(self) -> list[str]:
+        """The sessions that have a folder."""
+        if not self.path.is_dir():
+            return []
+        return sorted(item.name for item in self.path.iterdir() if _NAME.fullmatch(item.name))
+
+
+def _make_shortcut(folder: Path, target: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SessionFailed(f"{folder} belongs to somebody else.", hint="Use a data directory with a shorter path.")
+    if not (folder / "s").is_symlink():
+        (folder / "s").symlink_to(target)
+
+
+def copy_failed(reason: str) -> BinderyError:
+    """The error that tells why a session's files could not be written."""
+    if os.strerror(errno.ENOSPC) in reason or os.strerror(errno.EDQUOT) in reason:
+        return DiskFull("There is no space left for the session's files.")
+    return SessionFailed("The session's files could not be written.", hint=reason.strip()[-300:])
+
+
+def _unlock_and_retry(function: Callable[..., Any], path: str, _error: object) -> None:
+    if not Path(path).is_symlink():
+        for item in (Path(path).parent, Path(path)):
+            if item.exists():
+                item.chmod(0o700)
+    if function in (os.unlink, os.rmdir):
+        function(path)
+    elif Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path)
