@@ -114,6 +114,13 @@ class PathRefused(BinderyError):
     default_hint = "Give a path inside the repository, such as notebooks/analysis.ipynb."
 
 
+class RequestRefused(BinderyError):
+    """The request asks for something that this service does not offer, or not in this form."""
+
+    code = "request_refused"
+    status = 400
+
+
 # --- what the repository asks for ---------------------------------------------------------------------------
 
 

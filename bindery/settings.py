@@ -108,6 +108,9 @@ class Settings(BaseSettings):
         False, description="Let links name repositories on private and loopback addresses."
     )
     cors_allow_origin: str = Field("", description="Origin that other sites' pages may call from; `*`: any.")
+    allow_build_only: bool = Field(
+        False, description="Let clients ask with build_only=true for an image without a session."
+    )
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Networks whose X-Forwarded-* headers are believed (JSON list of CIDR blocks)."
     )

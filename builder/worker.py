@@ -49,6 +49,8 @@ class Workshop:
     scratch: Path
     build: BuildSettings
     fetch: FetchSettings
+    #: Told of each build that begins (`fetching`) and ends, with the seconds since it began.
+    observe: Callable[[Build, BuildState, float], None] = lambda build, state, seconds: None
     clock: Callable[[], float] = time.time
 
 
@@ -94,24 +96,35 @@ class Worker:
         """Carry out one claimed build to its end."""
         shop = self._shop
         log.info("build.claimed", build=build.id, image=build.image, attempt=build.attempt)
+        began = shop.clock()
+        state = BuildState.CANCELLED
+        shop.observe(build, BuildState.FETCHING, 0.0)
+        try:
+            state = await self._carry_out(build)
+        except LeaseLost:
+            log.warning("build.lease_lost", build=build.id, attempt=build.attempt)
+        finally:
+            shop.observe(build, state, shop.clock() - began)
+
+    async def _carry_out(self, build: Build) -> BuildState:
+        shop = self._shop
         folder = shop.scratch / build.id
         async with BuildLog(shop.builds, build, shop.clock) as lines:
             try:
                 failure = await self._attempt(build, folder, lines)
-                await self._end(build, lines, failure)
-            except LeaseLost:
-                log.warning("build.lease_lost", build=build.id, attempt=build.attempt)
+                return await self._end(build, lines, failure)
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _end(self, build: Build, lines: BuildLog, failure: BinderyError | None) -> None:
+    async def _end(self, build: Build, lines: BuildLog, failure: BinderyError | None) -> BuildState:
         if failure is None:
             await lines.finish(BuildState.BUILT, [])
             log.info("build.built", build=build.id)
-            return
+            return BuildState.BUILT
         state = BuildState.CANCELLED if isinstance(failure, BuildCancelled) else BuildState.FAILED
         await lines.finish(state, [], Failure.of(failure))
         log.info("build.ended", build=build.id, state=state, code=failure.code, message=failure.message)
+        return state
 
     async def _attempt(self, build: Build, folder: Path, lines: BuildLog) -> BinderyError | None:
         limit = self._shop.build.timeout_seconds

@@ -43,6 +43,8 @@ class Launchpad:
     activity: Activity
     settings: SessionSettings
     base_url: str
+    #: Told of each launch that begins (`starting`) and ends (`ready`, `failed`), with the seconds since it began.
+    observe: Callable[[Session, SessionState, float], None] = lambda session, state, seconds: None
     clock: Callable[[], float] = time.time
 
 
@@ -142,16 +144,25 @@ class Controller:
         starting = await pad.sessions.advance(row, SessionState.STARTING, first, pad.clock(), started_at=pad.clock())
         if starting is None:
             return
+        began = pad.clock()
+        ended = SessionState.FAILED
+        pad.observe(starting, SessionState.STARTING, 0.0)
         try:
-            address = await self._serving(starting)
+            ended = await self._launched(starting)
+        finally:
+            pad.observe(starting, ended, pad.clock() - began)
+
+    async def _launched(self, row: Session) -> SessionState:
+        try:
+            return await self._ready(row, await self._serving(row))
         except BinderyError as error:
-            await self._failed(starting, error)
+            failure = error
         except Exception:
             incident = secrets.token_hex(4)
             log.exception("session.internal_error", session=row.name, incident=incident)
-            await self._failed(starting, InternalError(f"Something went wrong in Bindery itself (id {incident})."))
-        else:
-            await self._ready(starting, address)
+            failure = InternalError(f"Something went wrong in Bindery itself (id {incident}).")
+        await self._failed(row, failure)
+        return SessionState.FAILED
 
     async def _serving(self, row: Session) -> Address:
         """Start the server and wait until it answers. Raises `SessionFailed`."""
@@ -176,7 +187,7 @@ class Controller:
         }
         return SessionRequest(row.name, row.image, f"{self._pad.base_url}user/{row.name}/", row.token, environment)
 
-    async def _ready(self, row: Session, address: Address) -> None:
+    async def _ready(self, row: Session, address: Address) -> SessionState:
         pad = self._pad
         now = pad.clock()
         fields = {**row.request, "url": row.url, "token": row.token}
@@ -186,9 +197,10 @@ class Controller:
             is None
         ):
             await pad.spawner.stop(row.name)
-            return
+            return SessionState.STOPPED
         log.info("session.ready", session=row.name, seconds=round(now - (row.started_at or now), 3))
         await pad.images.used(row.image, now)
+        return SessionState.READY
 
     async def _failed(self, row: Session, error: BinderyError) -> None:
         pad = self._pad

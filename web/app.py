@@ -1,0 +1,143 @@
+"""The application: the protocol's routes, with the pages beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bindery.errors import BinderyError, RequestRefused
+from web.event_stream import Emit, EventStream
+from web.health import Health
+from web.launches import Launches, Visit, failed
+from web.metrics import Metrics
+from web.visitor import accepts, client_ip, is_operator, launch_host, raw_tail
+
+log = structlog.get_logger(__name__)
+
+_EVENT_STREAM = "text/event-stream"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the application is made of. `base_url` begins and ends with a slash."""
+
+    base_url: str
+    launches: Launches
+    health: Health
+    metrics: Metrics
+    #: Everything that `/versions` says; equal on all replicas of one version.
+    versions: Mapping[str, Any]
+    pages: APIRouter
+    operator_token: str
+    cors_allow_origin: str = ""
+    allow_build_only: bool = False
+
+
+def create_app(site: Site, lifespan: Callable[[], AbstractAsyncContextManager[None]]) -> ASGIApp:
+    """The ASGI application. `lifespan` runs the service's background work."""
+
+    @contextlib.asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        async with lifespan(), site.health.watched():
+            yield
+
+    app = FastAPI(title="Bindery", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"))
+    app.include_router(site.pages, prefix=site.base_url.rstrip("/"))
+    return _Cors(app, site.cors_allow_origin)
+
+
+def _protocol(site: Site) -> APIRouter:
+    router = APIRouter()
+
+    @router.api_route("/build/{provider}/{spec:path}", methods=["GET", "OPTIONS"])
+    async def build(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response()
+        visit = _visit(site, request)
+        if visit.last_event_id and await site.launches.over(visit):
+            return Response(status_code=204)
+        return EventStream(lambda emit: _stream(site, request, visit, emit), {})  # type: ignore[return-value]
+
+    @router.api_route("/health", methods=["GET", "HEAD"])
+    async def health() -> Response:
+        return JSONResponse(site.health.report(), 200 if site.health.ok else 503)
+
+    @router.get("/versions")
+    async def versions() -> Response:
+        allowed = {} if site.cors_allow_origin else {"Access-Control-Allow-Origin": "*"}
+        return JSONResponse(dict(site.versions), headers=allowed)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(site.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/api/repoproviders")
+    async def repoproviders() -> Response:
+        return JSONResponse([dict(provider.display) for provider in site.launches.resolver.providers.values()])
+
+    return router
+
+
+def _visit(site: Site, request: Request) -> Visit:
+    provider, _, spec = raw_tail(request, f"{site.base_url}build/").partition("/")
+    return Visit(
+        provider=provider,
+        spec=spec.rstrip("/"),
+        launch_host=launch_host(request, site.base_url),
+        client_ip=client_ip(request),
+        operator=is_operator(request, site.operator_token),
+        build_only=request.query_params.get("build_only", "").lower() == "true",
+        last_event_id=request.headers.get("last-event-id", ""),
+    )
+
+
+async def _stream(site: Site, request: Request, visit: Visit, emit: Emit) -> None:
+    try:
+        _check(site, request, visit)
+    except BinderyError as error:
+        await emit(failed(error))
+        return
+    log.info("launch.requested", request=visit.request, client=visit.client_ip, resumed=bool(visit.last_event_id))
+    await site.launches.stream(visit, emit)
+
+
+def _check(site: Site, request: Request, visit: Visit) -> None:
+    if not accepts(request, _EVENT_STREAM):
+        raise RequestRefused(f"Missing Accept header: {_EVENT_STREAM}", hint=f"Send the header Accept: {_EVENT_STREAM}")
+    if visit.build_only and not site.allow_build_only:
+        raise RequestRefused(
+            "This service does not build images without launching them.",
+            hint="Leave build_only out. An operator can set BINDERY_ALLOW_BUILD_ONLY=true.",
+        )
+
+
+class _Cors:
+    """Cross-origin headers on everything that the application itself answers (protocol page 1)."""
+
+    def __init__(self, app: ASGIApp, allow_origin: str) -> None:
+        self._app = app
+        self._headers = [(b"access-control-allow-headers", b"cache-control, last-event-id")]
+        if allow_origin:
+            self._headers.append((b"access-control-allow-origin", allow_origin.encode()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._headers]
+            await send(message)
+
+        return await self._app(scope, receive, with_headers)

@@ -1,0 +1,130 @@
+"""Feeds: one reader of a log in the database, any number of viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from db.event_log import LoggedEvent
+from db.wakeups import Wakeups
+
+#: How often, in seconds, the log is read when nobody says that it has grown.
+POLL_SECONDS = 1.0
+#: Newest events that are kept for viewers who are up to date; others read the database.
+WINDOW = 5000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A log: its wake-up topic, its events above a number, and whether it has ended."""
+
+    topic: str
+    read: Callable[[int], Awaitable[list[LoggedEvent]]]
+    ended: Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event, its JSON encoded once for all viewers."""
+
+    seq: int
+    data: bytes
+
+
+class Feed:
+    """One log, followed.
+
+    - Every viewer gets every event above the number it names exactly once, in order, and then the end.
+    - The log is read once however many look on.
+    """
+
+    def __init__(self, source: Source, wakeups: Wakeups) -> None:
+        self._source = source
+        self._wakeups = wakeups
+        self._window: deque[Line] = deque(maxlen=WINDOW)
+        self._last = 0
+        self._ended = False
+        self._grown = asyncio.Event()
+
+    async def pump(self) -> None:
+        """Follow the log until it ends."""
+        with self._wakeups.listen(self._source.topic) as log:
+            while not self._ended:
+                # Asked before reading: what is written before the end must not be missed.
+                ended = await self._source.ended()
+                rows = await self._source.read(self._last)
+                if rows:
+                    self._window.extend(_line(row) for row in rows)
+                    self._last = rows[-1].seq
+                self._ended = ended and not rows
+                if rows or self._ended:
+                    self._wake()
+                if not rows and not self._ended:
+                    await log.wait(POLL_SECONDS)
+
+    def _wake(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    async def follow(self, after: int) -> AsyncGenerator[list[Line], None]:
+        """Batches of the events numbered above `after`, until the log ends."""
+        while True:
+            grown = self._grown
+            if batch := await self._above(after):
+                after = batch[-1].seq
+                yield batch
+            elif self._ended:
+                return
+            else:
+                await grown.wait()
+
+    async def _above(self, after: int) -> list[Line]:
+        if after >= self._last:
+            return []
+        if not self._window or after < self._window[0].seq - 1:
+            return [_line(row) for row in await self._source.read(after)]
+        return [line for line in self._window if line.seq > after]
+
+
+class Feeds:
+    """The feeds that somebody follows now."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._open: dict[str, _Shared] = {}
+
+    @property
+    def viewers(self) -> int:
+        """How many follow a feed."""
+        return sum(shared.viewers for shared in self._open.values())
+
+    @contextlib.asynccontextmanager
+    async def feed(self, source: Source) -> AsyncIterator[Feed]:
+        """The one feed of a log; it is read while anybody's block runs."""
+        shared = self._open.get(source.topic)
+        if shared is None:
+            feed = Feed(source, self._wakeups)
+            shared = self._open[source.topic] = _Shared(feed, asyncio.create_task(feed.pump()))
+        shared.viewers += 1
+        try:
+            yield shared.feed
+        finally:
+            shared.viewers -= 1
+            if not shared.viewers:
+                del self._open[source.topic]
+                shared.pump.cancel()
+                await asyncio.gather(shared.pump, return_exceptions=True)
+
+
+@dataclass
+class _Shared:
+    feed: Feed
+    pump: asyncio.Task[None]
+    viewers: int = 0
+
+
+def _line(row: LoggedEvent) -> Line:
+    return Line(row.seq, row.payload.encode())

@@ -1,0 +1,69 @@
+"""Metrics: the names that dashboards of this kind of service query (protocol page 5.1), with bounded labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from db.builds import Build
+from db.sessions import Session
+from db.states import BuildState, SessionState
+
+
+class Metrics:
+    """The metrics of one process. Each build and each launch is counted once, when it ends."""
+
+    def __init__(self, viewers: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._build_time = Histogram(
+            "binderhub_build_time_seconds",
+            "Seconds a build took.",
+            ["status"],
+            buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200),
+            registry=self._registry,
+        )
+        self._launch_time = Histogram(
+            "binderhub_launch_time_seconds",
+            "Seconds from asking for a server to its first answer.",
+            ["status", "retries"],
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+            registry=self._registry,
+        )
+        self._builds = self._counter("binderhub_build_count", "Builds that ended.")
+        self._launches = self._counter("binderhub_launch_count", "Launches that ended.")
+        self._building = self._gauge("binderhub_inprogress_builds", "Builds that run now.")
+        self._launching = self._gauge("binderhub_inprogress_launches", "Launches that run now.")
+        self._gauge("bindery_stream_viewers", "Clients that follow an event stream now.").set_function(viewers)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ["status", "provider"], registry=self._registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self._registry)
+
+    def build(self, build: Build, state: BuildState, seconds: float) -> None:
+        """A build went to a state; `seconds` since it was begun."""
+        if state is BuildState.FETCHING:
+            self._building.inc()
+            return
+        self._building.dec()
+        status = "success" if state is BuildState.BUILT else "failure"
+        self._build_time.labels(status).observe(seconds)
+        self._builds.labels(status, build.provider).inc()
+
+    def launch(self, session: Session, state: SessionState, seconds: float) -> None:
+        """A session went to a state; `seconds` since its server was asked for."""
+        if state is SessionState.STARTING:
+            self._launching.inc()
+            return
+        self._launching.dec()
+        ready = state is SessionState.READY
+        self._launch_time.labels("success" if ready else "failure", "0" if ready else "-1").observe(seconds)
+        provider = session.request.get("binder_request", "").split("/")[1:2]
+        self._launches.labels("success" if ready else "failure", *(provider or [""])).inc()
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
