@@ -16,10 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bindery.errors import BinderyError, RequestRefused
+from web import pages
 from web.event_stream import Emit, EventStream
 from web.health import Health
 from web.launches import Launches, Visit, failed
 from web.metrics import Metrics
+from web.pages import Pages
 from web.visitor import accepts, client_ip, is_operator, launch_host, raw_tail
 
 log = structlog.get_logger(__name__)
@@ -37,7 +39,7 @@ class Site:
     metrics: Metrics
     #: Everything that `/versions` says; equal on all replicas of one version.
     versions: Mapping[str, Any]
-    pages: APIRouter
+    pages: Pages
     operator_token: str
     cors_allow_origin: str = ""
     allow_build_only: bool = False
@@ -53,7 +55,8 @@ def create_app(site: Site, lifespan: Callable[[], AbstractAsyncContextManager[No
 
     app = FastAPI(title="Bindery", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"))
-    app.include_router(site.pages, prefix=site.base_url.rstrip("/"))
+    app.include_router(pages.router(site.pages))
+    app.add_exception_handler(404, lambda request, error: pages.not_found(site.pages, request))
     return _Cors(app, site.cors_allow_origin)
 
 

@@ -56,7 +56,10 @@ class GitProvider:
 
     def _url(self, text: str) -> URL:
         if _CONTROL.search(text) or text.startswith("-"):
-            raise InvalidSpec("The repository's address contains characters that no address has.")
+            raise InvalidSpec(
+                "The repository's address contains characters that no address has.",
+                hint="Give the address that git clone takes.",
+            )
         if scp := _SCP_LIKE.fullmatch(text):
             text = f"ssh://{scp['host']}/{scp['path']}"
         try:

@@ -1,0 +1,79 @@
+"""What is decided about sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from bindery.settings import SessionSettings
+from db.builds import Build
+from db.sessions import Session
+from db.states import BuildState, SessionState
+from launcher.decisions import ABANDONED_SECONDS, UNWATCHED_SECONDS, Action, decide
+
+NOW = 100_000.0
+LIMITS = SessionSettings(idle_seconds=100, max_age_seconds=1000, unopened_seconds=50)
+
+
+def session(state: SessionState, **values: object) -> Session:
+    given: dict[str, object] = dict.fromkeys(Session.__dataclass_fields__)
+    given |= {"id": "i", "name": "n", "request": {}, "state": state, "created_at": NOW, "watched_at": NOW}
+    return Session(**{**given, **values})  # type: ignore[arg-type]
+
+
+def build(state: BuildState) -> Build:
+    given: dict[str, object] = dict.fromkeys(Build.__dataclass_fields__)
+    return Build(**{**given, "id": "b", "state": state})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("build_state", "unwatched", "action"),
+    [
+        (BuildState.QUEUED, 0, Action.WAIT),
+        (BuildState.BUILDING, 0, Action.WAIT),
+        (BuildState.BUILT, 0, Action.START),
+        (BuildState.BUILT, UNWATCHED_SECONDS + 1, Action.WAIT),
+        (BuildState.BUILT, ABANDONED_SECONDS + 1, Action.FORGET),
+        (BuildState.FAILED, 0, Action.FAIL),
+        (BuildState.FAILED, UNWATCHED_SECONDS + 1, Action.FAIL),
+        (BuildState.CANCELLED, 0, Action.FAIL),
+    ],
+)
+def test_a_pending_session_waits_for_its_build_and_its_visitor(
+    build_state: BuildState, unwatched: float, action: Action
+) -> None:
+    row = session(SessionState.PENDING, build_id="b", watched_at=NOW - unwatched)
+    assert decide(row, {"b": build(build_state)}, {}, LIMITS, NOW).action is action
+
+
+def test_a_session_of_a_known_image_starts_at_once() -> None:
+    assert decide(session(SessionState.PENDING), {}, {}, LIMITS, NOW).action is Action.START
+
+
+@pytest.mark.parametrize(
+    ("values", "seen", "action", "reason"),
+    [
+        ({"ready_at": NOW - 40}, None, Action.WAIT, ""),
+        ({"ready_at": NOW - 51}, None, Action.STOP, "Nobody opened it for 50 seconds."),
+        ({"ready_at": NOW - 500, "active_at": NOW - 99}, None, Action.WAIT, ""),
+        ({"ready_at": NOW - 500, "active_at": NOW - 101}, None, Action.STOP, "It was not used for 100 seconds."),
+        ({"ready_at": NOW - 500, "active_at": NOW - 101}, NOW - 1, Action.WAIT, ""),
+        ({"ready_at": NOW - 51}, NOW - 1, Action.WAIT, ""),
+        ({"ready_at": NOW - 1001, "active_at": NOW}, NOW, Action.STOP, "It reached the longest time"),
+    ],
+)
+def test_a_ready_session_ends_when_idle_old_or_never_opened(
+    values: dict[str, float], seen: float | None, action: Action, reason: str
+) -> None:
+    active = {} if seen is None else {"n": seen}
+    decision = decide(session(SessionState.READY, **values), {}, active, LIMITS, NOW)
+    assert decision.action is action
+    assert decision.reason.startswith(reason)
+
+
+def test_a_stop_that_was_interrupted_goes_on() -> None:
+    assert decide(session(SessionState.STOPPING), {}, {}, LIMITS, NOW).action is Action.STOP
+
+
+@pytest.mark.parametrize("state", [SessionState.STARTING, SessionState.STOPPED, SessionState.LOST, SessionState.FAILED])
+def test_nothing_is_done_about_others(state: SessionState) -> None:
+    assert decide(session(state), {}, {}, LIMITS, NOW).action is Action.WAIT
