@@ -38,13 +38,14 @@ def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allo
 def command(python: Path, prefixes: Iterable[Path], flags: Iterable[str]) -> list[str]:
     """The command that starts the best server found in the environments `prefixes`.
 
-    Servers of old images know the options by another name.
+    The classic notebook, in old images, knows the options by another name.
     """
-    installed = {folder.name for prefix in prefixes for folder in prefix.glob("lib/python3*/site-packages/*")}
-    server = next((name for name in SERVERS if name in installed), SERVERS[0])
+    folders = [folder for prefix in prefixes for folder in prefix.glob("lib/python3*/site-packages")]
+    installed = (name for name in SERVERS if any((folder / name).is_dir() for folder in folders))
+    server = next(installed, SERVERS[0])
     if server != "jupyterlab":
         flags = [flag for flag in flags if not flag.startswith("--LabApp.")]
-    if "jupyter_server" not in installed:
+    if server == "notebook" and any((folder / "notebook" / "notebookapp.py").exists() for folder in folders):
         flags = [flag.replace("--ServerApp.", "--NotebookApp.") for flag in flags]
     return [str(python), "-m", server, *flags]
 
@@ -73,14 +74,14 @@ def variables(*, token: str, home: Path, config: Path, runtime: Path, prefixes: 
     }
 
 
-def joined_variables(prefixes: Iterable[Path]) -> dict[str, str]:
+def joined_variables(home: Path, prefixes: Iterable[Path]) -> dict[str, str]:
     """What a server needs in addition that runs in an overlay, and is installed in an environment below."""
     prefixes = list(prefixes)
     applications = [prefix / "share" / "jupyter" / "lab" for prefix in prefixes]
     application = next((folder for folder in applications if (folder / "static").is_dir()), applications[-1])
     return {
         "JUPYTERLAB_DIR": str(application),
-        "JUPYTER_CONFIG_PATH": joined(prefix / "etc" / "jupyter" for prefix in prefixes),
+        "JUPYTER_CONFIG_PATH": joined([home / ".jupyter", *(prefix / "etc" / "jupyter" for prefix in prefixes)]),
     }
 
 

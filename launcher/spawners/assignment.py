@@ -65,7 +65,7 @@ def _environment(
         "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
         **overlay.variables(os.pathsep.join([str(image.server / "bin"), base["PATH"]])),
         **files,
-        **(jupyter.joined_variables(prefixes) if image.joined else {}),
+        **(jupyter.joined_variables(folder.repo, prefixes) if image.joined else {}),
         **request.environment,
         MARK: request.name,
     }

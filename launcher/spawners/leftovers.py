@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import psutil
@@ -12,34 +13,23 @@ MARK = "BINDERY_SESSION"
 GIVE_UP_SECONDS = 5.0
 
 
-def processes_of(name: str) -> list[psutil.Process]:
-    """The processes that carry the mark of session `name`."""
-    return [process for process in psutil.process_iter() if _mark(process) == name]
+def processes_of(*names: str) -> list[psutil.Process]:
+    """The processes that carry the mark of one of these sessions."""
+    return [process for process in psutil.process_iter() if _mark(process) in names]
 
 
-def end_processes(name: str) -> int:
-    """Kill all processes of session `name`, again and again until there are none; return how many there were."""
-    count = 0
+def end_processes(*names: str) -> None:
+    """Kill all processes of these sessions, again and again until there are none."""
     deadline = time.monotonic() + GIVE_UP_SECONDS
-    while (found := processes_of(name)) and time.monotonic() < deadline:
-        count += len(found)
+    while names and (found := processes_of(*names)) and time.monotonic() < deadline:
         for process in found:
-            _kill(process)
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         psutil.wait_procs(found, timeout=1.0)
-    return count
 
 
 def _mark(process: psutil.Process) -> str | None:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
         return process.environ().get(MARK)
     except (psutil.Error, OSError):
         return None
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.Error:
-        return

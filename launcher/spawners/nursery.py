@@ -97,10 +97,7 @@ class Nursery:
             writable=[self._folders.path],
             readable=[*self._shared, PROGRAM.parent, *self._folders.ways],
         )
-        if self._sandbox.active:
-            # Without it root gets no user namespace, and then none can be made for a session.
-            argv.insert(1, "--unshare-user")
-        zygote = await self._begin(argv, "warm")
+        zygote = await self._begin(_nestable(argv) if self._sandbox.active else argv, "warm")
         _log.info("zygote.warm", isolation=zygote.isolation, sandbox=self._sandbox.active)
         return server, zygote
 
@@ -109,6 +106,13 @@ class Nursery:
 
     def _walls(self) -> tuple[str, str]:
         return "--sessions", str(self._folders.path)
+
+
+def _nestable(argv: list[str]) -> list[str]:
+    """Let root's sandbox, as everybody's, hold further user namespaces: one for each session."""
+    root = ("--unshare-user", "--cap-add", "CAP_SETFCAP") if os.getuid() == 0 else ()
+    end = argv.index("--")
+    return [*argv[:end], *root, *argv[end:]]
 
 
 def _failed(task: asyncio.Task[tuple[Path, Zygote]]) -> bool:

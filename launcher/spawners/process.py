@@ -77,8 +77,7 @@ class ProcessSpawner:
     async def close(self) -> None:
         """End all sessions; their folders stay until somebody stops them."""
         await self._nursery.close()
-        for name in list(self._sessions):
-            await asyncio.to_thread(end_processes, name)
+        await asyncio.to_thread(end_processes, *self._sessions)
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -131,7 +131,8 @@ class Zygote:
 
     def _hear(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "ready":
-            self._ready.set_result(event["isolation"])
+            if not self._ready.done():
+                self._ready.set_result(event["isolation"])
         elif event["event"] == "started":
             self._children[event["name"]].started.set_result(event["pid"])
         else:

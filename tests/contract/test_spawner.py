@@ -47,7 +47,7 @@ def request(image: str, name: str | None = None) -> SessionRequest:
 
 async def ended(spawner: Spawner, name: str) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
-        while await spawner.poll(name) is Running.RUNNING:  # noqa: ASYNC110
+        while await spawner.poll(name) is Running.RUNNING:
             await asyncio.sleep(0.01)
 
 

@@ -32,7 +32,7 @@ class NotebookServer:
     async def wait(self) -> NotebookServer:
         """Wait until it answers."""
         async with asyncio.timeout(LIMIT_SECONDS):
-            while not await self._answers():  # noqa: ASYNC110
+            while not await self._answers():
                 await asyncio.sleep(0.005)
         return self
 
