@@ -64,11 +64,13 @@ class Sandbox:
         *,
         writable: Iterable[Path] = (),
         readable: Iterable[Path] = (),
+        links: Mapping[Path, Path] | None = None,
     ) -> list[str]:
         """The command line that runs `argv` in the box.
 
         `writable` and `readable` are paths that exist; they keep their place. A path may lie below another of them;
-        the deeper one decides. The program starts in the caller's working directory where that is visible.
+        the deeper one decides. `links` are symbolic links, each with its target, that the box has in hidden folders.
+        The program starts in the caller's working directory where that is visible.
         """
         words = [os.fspath(word) for word in argv]
         if self.bwrap is None:
@@ -80,6 +82,8 @@ class Sandbox:
         options += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
         for path, option in sorted((masks | shown).items()):
             options += [option, str(path)] if option == "--tmpfs" else [option, str(path), str(path)]
+        for link, target in (links or {}).items():
+            options += ["--symlink", str(target), str(link)]
         return [*options, "--", *words]
 
 

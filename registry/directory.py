@@ -3,6 +3,7 @@
 environments/<key>/   environment.json is written last: without it the directory is a leftover
 servers/<id>/         server.json, likewise
 images/<name>/<tag>/  image.json, likewise; a `/` in a name is stored as `+`
+cache/making/         environments and servers while they are made, beside uv's cache, so that files can be shared
 locks/                one file for each directory being made
 """
 
@@ -17,7 +18,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ class DirectoryStore:
             raise ValueError(f"not an image reference: {reference!r}")
         parts = [_component(part) for part in name.split("/")]
         return self.root / "images" / "+".join(parts) / _component(tag)
+
+    def draft_path(self, path: Path) -> Path:
+        """Where an environment or server that will be at `path` is made; `path` is a link to it meanwhile."""
+        return self.root / "cache" / "making" / "+".join(path.relative_to(self.root).parts)
 
     # --- reading
 
@@ -182,19 +187,39 @@ class DirectoryStore:
         candidates += [(tag, IMAGE_MARKER) for _, tag in self._image_folders()]
         kept = set(keep)
         leftovers = [path for path, marker in candidates if path not in kept and _read_marker(path / marker) is None]
-        return [path for path in leftovers if self._remove_unless_locked(path)]
+        drafts = (self.root / "cache" / "making").glob("*")
+        leftovers += [self.root.joinpath(*draft.name.split("+", 1)) for draft in drafts]
+        return [path for path in dict.fromkeys(leftovers) if self._remove_unless_locked(path)]
+
+    def begin(self, path: Path) -> None:
+        """Begin an environment or server anew: an empty draft, with a link to it at `path`."""
+        self.discard(path)
+        draft = self.draft_path(path)
+        draft.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(draft)
+
+    def settle(self, path: Path) -> None:
+        """Move a complete draft to its place."""
+        path.unlink()
+        self.draft_path(path).rename(path)
+
+    def discard(self, path: Path) -> None:
+        """Remove an environment or server, and its draft."""
+        remove_tree(path)
+        remove_tree(self.draft_path(path))
 
     @contextlib.asynccontextmanager
-    async def making(self, path: Path, on_wait: Any = None) -> AsyncIterator[None]:
+    async def making(self, path: Path, on_wait: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[None]:
         """Hold the right to make the directory `path`: one holder at a time, over all processes of this machine.
 
-        `on_wait` is called once if somebody else holds it. The right ends with the process, however that ends.
+        `on_wait` is awaited once if somebody else holds it. The right ends with the process, however that ends.
         """
         with self._lock_file(path) as descriptor:
             waited = False
             while not _try_lock(descriptor):
                 if on_wait is not None and not waited:
-                    on_wait()
+                    await on_wait()
                 waited = True
                 await asyncio.sleep(_LOCK_POLL_SECONDS)
             yield
@@ -214,7 +239,7 @@ class DirectoryStore:
         with self._lock_file(path) as descriptor:
             if not _try_lock(descriptor):
                 return False
-            remove_tree(path)
+            self.discard(path)
             return True
 
     def _remove(self, path: Path, marker: str) -> None:

@@ -1,0 +1,142 @@
+"""Making environments and putting packages into them, with uv, in the box."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bindery.errors import DiskFull, InstallFailed
+from builder.engines import bytecode
+from builder.engines.interpreters import Interpreter
+from builder.engines.uv import Bench, Uv
+from registry.directory import remove_tree
+from registry.overlay import site_packages
+
+#: As pip does: a package may come from any of the indexes a repository names.
+_INDEXES = ("--index-strategy", "unsafe-best-match")
+_EMIT = ("--emit-index-url", "--emit-find-links", "--emit-build-options")
+
+
+@dataclass(frozen=True)
+class Installer:
+    """The hands of one build: they make the environment `target` for `interpreter`.
+
+    `scratch` is a folder of its own; `sources` the one that relative paths in requirements start from. A target that
+    is a link is made where the link leads, beside uv's cache, and shares files with it; any other gets copies.
+    """
+
+    uv: Uv
+    bench: Bench
+    interpreter: Interpreter
+    scratch: Path
+    sources: Path
+    target: Path
+
+    @property
+    def python(self) -> Path:
+        return self.target / "bin" / "python"
+
+    @property
+    def _links(self) -> dict[Path, Path]:
+        return {self.target: self.target.readlink()} if self.target.is_symlink() else {}
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the build's own."""
+        path = self.scratch / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    async def create(self) -> None:
+        """Make the target an empty virtual environment."""
+        options = ["--quiet", "--no-project", "--allow-existing", "--python", str(self.interpreter.executable)]
+        await self._uv(["venv", *options, self.target])
+
+    async def resolve(
+        self, inputs: Sequence[Path], *, constraints: Sequence[Path] = (), overrides: str = "", preferred: str = ""
+    ) -> Path:
+        """Decide every version that the inputs need; versions in `preferred` are taken where nothing speaks against."""
+        lock = self.write("lock.txt", preferred)
+        arguments = ["pip", "compile", "--no-header", "--no-annotate", *_INDEXES, *_EMIT]
+        arguments += ["--python", str(self.interpreter.executable), "-o", str(lock)]
+        arguments += [word for path in constraints for word in ("--constraints", str(path))]
+        if overrides:
+            arguments += ["--overrides", str(self.write("overrides.txt", overrides))]
+        await self._uv([*arguments, *inputs])
+        return lock
+
+    async def install(self, *arguments: str | Path, readable: Sequence[Path] = ()) -> None:
+        """Run `uv pip install` for the target."""
+        mode = [] if self._links else ["--link-mode=copy"]
+        words = ["pip", "install", "--python", self.python, *mode, *_INDEXES, *arguments]
+        await self._uv(words, readable=readable)
+
+    async def export(self, folder: Path, name: str) -> Path:
+        """The uv.lock in `folder` as one that can be installed, without the project itself."""
+        lock = self.scratch / f"pylock.{name}.toml"
+        options = ["--quiet", "--frozen", "--no-emit-project", "--format", "pylock.toml", "-o", str(lock)]
+        await self._uv(["export", *options, "--project", folder, "--python", self.interpreter.executable])
+        return lock
+
+    async def freeze(self) -> str:
+        """What is installed in the target, one a line."""
+        frozen = self.scratch / "frozen.txt"
+        await self._uv(["pip", "freeze", "--quiet", "--python", self.python], to_file=frozen)
+        return frozen.read_text(encoding="utf-8")
+
+    async def compile_bytecode(self) -> None:
+        """Compile the target's sources, or link what was compiled for another environment."""
+        program = Path(bytecode.__file__)
+        code, _ = await self.bench.run(
+            [self.interpreter.executable, "-I", "-S", program, site_packages(self.target), self.uv.bytecode],
+            environment=self.bench.environment,
+            cwd=self.scratch,
+            writable=[self.uv.cache.parent, *self._in_place()],
+            readable=[program, self.interpreter.prefix],
+            links=self._links,
+        )
+        if code != 0:
+            raise InstallFailed("Compiling the environment's bytecode failed.")
+
+    def _in_place(self) -> list[Path]:
+        """What has to be shown at its own place: all that is not reached through the link."""
+        return [path for path in (self.sources, self.target) if not any(map(path.is_relative_to, self._links))]
+
+    async def _uv(
+        self, arguments: Sequence[str | Path], *, readable: Sequence[Path] = (), to_file: Path | None = None
+    ) -> None:
+        await self.uv.run(
+            self.bench,
+            arguments,
+            cwd=self.sources,
+            writable=[self.scratch, *self._in_place()],
+            readable=[self.interpreter.prefix, *readable],
+            links=self._links,
+            to_file=to_file,
+        )
+
+
+@contextlib.asynccontextmanager
+async def folders(*paths: Path, remove: Path) -> AsyncIterator[None]:
+    """Make folders for the time of the block; `remove`, which holds them, is gone afterwards."""
+    try:
+        with disk_errors():
+            for path in paths:
+                path.mkdir(parents=True, exist_ok=True)
+            yield
+    finally:
+        await asyncio.shield(asyncio.to_thread(remove_tree, remove))
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Say "disk full" where the system does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("There is no space left for the environment.") from error
+        raise

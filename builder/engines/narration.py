@@ -1,0 +1,47 @@
+"""Telling what goes on: work that says lines becomes a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from db.events import Event
+
+#: Says one line, or a few; waits while nobody listens fast enough.
+Say = Callable[[str], Awaitable[None]]
+
+PHASE = "building"
+_WAITING_LINES = 1000
+
+
+async def narrate(work: Callable[[Say], Awaitable[None]]) -> AsyncGenerator[Event, None]:
+    """Do some work and yield what it says; it raises what the work raises.
+
+    The work has ended when the generator has: closing it, or cancelling its task, cancels the work and waits for it.
+    """
+    lines: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_LINES)
+
+    async def do() -> None:
+        try:
+            await work(lines.put)
+        finally:
+            with contextlib.suppress(asyncio.QueueFull):
+                lines.put_nowait(None)
+
+    task = asyncio.create_task(do())
+    try:
+        while (line := await _next(lines, task)) is not None:
+            yield Event(PHASE, line)
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def _next(lines: asyncio.Queue[str | None], task: asyncio.Task[None]) -> str | None:
+    """The next line; None when there are no more. A full queue has no room for the end, so that is looked for too."""
+    if task.done() and lines.empty():
+        return None
+    return await lines.get()
