@@ -43,7 +43,7 @@ def plan(tree: Tree, context: PlanContext) -> Plan:
         python=draft.python.version,
         python_reason=draft.python.reason,
         config_folder=reading.folder,
-        files=tuple(reading.files),
+        files=tuple(sorted(reading.files, key=lambda path: path != draft.decided_by)),
         apt=apt,
         installs=draft.installs,
         needs_tree=draft.needs_tree,

@@ -80,7 +80,7 @@ def _render(reading: Reading, path: str, packages: dict[str, Any], sources: obje
         line, is_local = _requirement(reading, path, name, entry)
         lines.append(line)
         local = local or is_local
-        if not is_local and not re.search(r"==|@", line):
+        if not is_local and not re.search(r"==[^*]*$| @ ", line.partition(" ; ")[0].partition(" --hash")[0]):
             unpinned.append(name)
     text = "".join(f"{line}\n" for line in lines)
     install = Install(Source.TEXT, text=text, locked=locked and not unpinned)

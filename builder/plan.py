@@ -62,13 +62,19 @@ class PlanContext:
     #: Pythons that can be had here, as "3.12", best first; empty: not known before the build.
     available_pythons: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> str:
+        """Equal exactly where a repository's plan comes out the same and stands on the same ground."""
+        return f"{self.builder_version}/{self.runtime}/{self.default_python}"
+
 
 @dataclass(frozen=True)
 class Plan:
     """What a build will do.
 
-    `files` are the dependency files read, as tree paths. `needs_tree`: the environment cannot be made without the
-    repository's other files, so it cannot be shared by commits. `warnings` are sentences for the author.
+    `files` are the dependency files read, as tree paths; the one that decided the kind comes first. `needs_tree`: the
+    environment cannot be made without the repository's other files, so it cannot be shared by commits. `warnings` are
+    sentences for the author.
     """
 
     kind: Kind

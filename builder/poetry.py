@@ -64,7 +64,7 @@ def _check_identity(path: str, package: dict[str, Any]) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid(path, "a package without a proper name", text=str(name))
     try:
-        Version(version if isinstance(version, str) else repr(version))
+        Version(version if isinstance(version, str) else "")
     except InvalidVersion:
         raise invalid(path, f"{name} has no proper version", text=str(version)) from None
 

@@ -79,12 +79,12 @@ def dependencies(reading: Reading, project: Project) -> list[str]:
     """What [project] lists as dependencies; raises `InvalidDependencyFile`."""
     path = project.path or "pyproject.toml"
     listed = rows(path, project.metadata.get("dependencies", []), "dependencies in [project]")
-    for text in listed:
+    lines = [re.sub(r"\s+", " ", text) if isinstance(text, str) else "" for text in listed]
+    for text, line in zip(listed, lines, strict=True):
         try:
-            Requirement(text if isinstance(text, str) else repr(text))
+            Requirement(line)
         except (InvalidRequirement, RecursionError):
             hint = "Each of the dependencies must be a requirement such as numpy>=2."
             raise invalid(path, "not a requirement", text=str(text), hint=hint) from None
-    lines = [re.sub(r"\s+", " ", text) for text in listed]
     parse_lines(reading, path, lines)
     return lines

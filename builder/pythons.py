@@ -104,7 +104,7 @@ def bounds_of(text: object, path: str) -> Bounds | None:
     if text is None:
         return None
     try:
-        return Bounds(SpecifierSet(text if isinstance(text, str) else repr(text)), path)
+        return Bounds(SpecifierSet(text if isinstance(text, str) else "?"), path)
     except InvalidSpecifier:
         hint = 'Write it as in requires-python = ">=3.10".'
         raise invalid(path, "not a range of Python versions", text=str(text), hint=hint) from None

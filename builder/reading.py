@@ -93,7 +93,7 @@ class Reading:
             return tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             found = _TOML_LINE.search(str(error))
-            line = int(found[1]) if found else 0
+            line = int(found[1]) if found else len(text.splitlines())
             raise invalid(path, f"not valid TOML ({_reason(error)})", line=line, text=_line(text, line)) from None
 
     def json(self, path: str, *, shapes: bool = True) -> dict[str, Any]:

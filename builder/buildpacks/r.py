@@ -45,7 +45,7 @@ def _check(reading: Reading, runtime: Runtime) -> None:
         raise invalid(
             runtime.path, "R packages of so early a date are not to be had", text=str(runtime.date), hint=hint
         )
-    if runtime.version and not re.fullmatch(r"\d+\.\d+(\.\d+)?", runtime.version):
+    if runtime.version and not re.fullmatch(r"\d+\.\d+(\.\d+)?", runtime.version, re.ASCII):
         raise invalid(
             runtime.path, "not a version of R", text=runtime.version, hint="Write for instance r-4.4-2025-06-01."
         )
