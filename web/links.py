@@ -23,6 +23,9 @@ BADGE_TEXTS: Mapping[str, str] = {
     "html": '<a href="{link}"><img src="{image}" alt="Launch in Bindery"></a>',
 }
 
+#: Parameters of a link that say what to open; the first one given counts.
+PATH_NAMES = ("labpath", "filepath", "urlpath")
+
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DOT = re.compile(r"\.|%2e", re.IGNORECASE)
@@ -49,7 +52,7 @@ _BARE_HOST = re.compile(r"[^/@:\s]+\.[^/@:\s]+/[^/]+/.+")
 
 @dataclass(frozen=True)
 class Target:
-    """What a visitor wants to launch. `open_as` says what `path` is: a `file` of the repository, or a server's `url`."""
+    """What a visitor wants to launch. `open_as` says what `path` is: a `file` of the repository, or a `url` inside."""
 
     provider: str
     repo: str
@@ -62,12 +65,12 @@ class Target:
 
 
 def open_path(query: Mapping[str, str]) -> str:
-    """The path, query and fragment to open inside a session, relative to the server's address and without leading slash.
+    """The path, query and fragment to open inside a session, relative to the server's address, without leading slash.
 
     `labpath` beats `filepath` beats `urlpath`. The answer is resolved as a browser would resolve it and can be appended
     to, or resolved against, an address that ends with a slash: both stay below it. Raises `PathRefused` for the rest.
     """
-    given = {name: query.get(name, "") for name in ("labpath", "filepath", "urlpath")}
+    given = {name: query.get(name, "") for name in PATH_NAMES}
     if _UNPRINTABLE.search("".join(given.values())):
         raise PathRefused("The path to open contains characters that no path has.")
     if lab := given["labpath"].strip("/"):

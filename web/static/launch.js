@@ -73,7 +73,7 @@ function failed({ message, hint, code, retryable }) {
   stepper.end(true);
   finish("failed", "The launch did not succeed.", "fail", "Failed");
   const box = part("failure");
-  box.replaceChildren(element("h2", retryable ? "That did not work this time" : "That did not work"));
+  box.replaceChildren(element("h2", "What went wrong"));
   box.append(element("p", (message ?? "").trim() || "The service gave no reason. The log may tell more.", "message"));
   if (hint) box.append(element("p", hint.trim(), "hint"));
   box.append(actions(retryable));

@@ -1,7 +1,7 @@
 // The four steps of a launch, and how long each took.
 
 const ORDER = ["resolve", "fetch", "build", "start"];
-const WORDS = { todo: "to do", active: "in progress", skipped: "already there", failed: "failed" };
+const WORDS = { todo: "to do", done: "done", active: "in progress", skipped: "already there", failed: "failed" };
 
 export class Stepper {
   #items = new Map(ORDER.map((step) => [step, document.querySelector(`[data-step="${step}"]`)]));
@@ -15,7 +15,7 @@ export class Stepper {
   to(step) {
     const [from, next] = [ORDER.indexOf(this.#active), ORDER.indexOf(step)];
     if (next <= from) return;
-    this.#mark(this.#active, "done", seconds(performance.now() - this.#since));
+    this.#mark(this.#active, "done", this.#taken());
     for (const skipped of ORDER.slice(from + 1, next)) this.#mark(skipped, "skipped");
     this.#active = step;
     this.#since = performance.now();
@@ -27,7 +27,12 @@ export class Stepper {
     clearInterval(this.#timer);
     this.#tick();
     if (!failed) this.to("start");
-    this.#mark(this.#active, failed ? "failed" : "done", failed ? "" : seconds(performance.now() - this.#since));
+    this.#mark(this.#active, failed ? "failed" : "done", failed ? "" : this.#taken());
+  }
+
+  #taken() {
+    const milliseconds = performance.now() - this.#since;
+    return milliseconds < 100 ? "" : seconds(milliseconds);
   }
 
   #tick() {
