@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +43,9 @@ class Site:
     allow_build_only: bool = False
 
 
-def create_app(site: Site, lifespan: Callable[[], AbstractAsyncContextManager[None]]) -> ASGIApp:
-    """The ASGI application. `lifespan` runs the service's background work."""
-
-    @contextlib.asynccontextmanager
-    async def running(_: FastAPI) -> AsyncIterator[None]:
-        async with lifespan(), site.health.watched():
-            yield
-
-    app = FastAPI(title="Bindery", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
+def create_app(site: Site) -> ASGIApp:
+    """The ASGI application."""
+    app = FastAPI(title="Bindery", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"))
     app.include_router(pages.router(site.pages))
     app.add_exception_handler(404, lambda request, error: pages.not_found(site.pages, request))
@@ -63,14 +55,16 @@ def create_app(site: Site, lifespan: Callable[[], AbstractAsyncContextManager[No
 def _protocol(site: Site) -> APIRouter:
     router = APIRouter()
 
-    @router.api_route("/build/{provider}/{spec:path}", methods=["GET", "OPTIONS"])
-    async def build(request: Request) -> Response:
+    async def build(request: Request) -> ASGIApp:
         if request.method == "OPTIONS":
             return Response()
         visit = _visit(site, request)
         if visit.last_event_id and await site.launches.over(visit):
             return Response(status_code=204)
-        return EventStream(lambda emit: _stream(site, request, visit, emit), {})  # type: ignore[return-value]
+        return EventStream(lambda emit: _stream(site, request, visit, emit), {})
+
+    # A plain route: an event stream is an ASGI application, not one of the framework's responses.
+    router.add_route("/build/{provider}/{spec:path}", build, methods=["GET", "OPTIONS"])  # type: ignore[arg-type]
 
     @router.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:

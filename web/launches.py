@@ -13,7 +13,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -70,7 +70,7 @@ class Launches:
     images: ImageStore
     feeds: Feeds
     #: Whether the image store has an image, whatever the rows say.
-    image_exists: Callable[[str], bool]
+    image_exists: Callable[[str], Awaitable[bool]]
     #: Identity of everything outside of the repository that images depend on.
     runtime: str
     max_sessions: int
@@ -135,7 +135,7 @@ class Launches:
         """The image's reference, and the build that makes it if it is not there."""
         image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
         if await self.images.get(image) is not None:
-            if self.image_exists(image):
+            if await self.image_exists(image):
                 return image, None
             await self.images.forget(image)
         wanted = Wanted(image, resolved.provider, resolved.spec, resolved.repo_url, resolved.ref, resolved.ref_url)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from db.sessions import SessionStore
+from db.sessions import Session, SessionStore
 from db.states import SessionState
 from launcher.activity import Activity
 from launcher.spawners.base import Address
@@ -27,6 +27,8 @@ class SessionRoutes:
     clock: Callable[[], float] = time.monotonic
     #: How many requests and WebSockets each session has open.
     open: dict[str, int] = field(default_factory=dict)
+    #: The last sessions found gone: the visitor's request, and why it ended.
+    gone: dict[str, tuple[str, str]] = field(default_factory=dict)
     _known: dict[str, tuple[Route, float]] = field(default_factory=dict)
 
     def lookup(self, name: str) -> Route | None:
@@ -41,6 +43,7 @@ class SessionRoutes:
             return None
         if row.state is not SessionState.READY or row.address is None:
             self._known.pop(name, None)
+            self._bury(row)
             return Gone()
         route = Route(Address.parse(row.address))
         self._remember(name, route)
@@ -51,6 +54,11 @@ class SessionRoutes:
         if len(self._known) >= MOST:
             self._known = {key: value for key, value in self._known.items() if value[1] > now}
         self._known[name] = (route, now + TTL_SECONDS)
+
+    def _bury(self, row: Session) -> None:
+        if len(self.gone) >= MOST:
+            self.gone.clear()
+        self.gone[row.name] = (row.request.get("binder_request", ""), row.stop_reason or "")
 
     def on_activity(self, name: str, now: float) -> None:
         """See `Ledger`."""

@@ -29,7 +29,7 @@ class GitHubProvider:
     @property
     def display(self) -> Mapping[str, Any]:
         """See `Provider.display`."""
-        host = re.escape(str(URL(self.url).authority))
+        host = re.escape(self.url.rstrip("/").partition("://")[2])
         return {
             "displayName": "GitHub",
             "id": "gh",

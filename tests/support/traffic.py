@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from launcher.spawners.base import Address
 from web.traffic import Gone, Route, Traffic, protocol_class
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+_SESSION = "a session's server"
 
 
 @dataclass
@@ -74,7 +78,7 @@ async def serving(app: Any, traffic: Traffic, **options: Any) -> AsyncIterator[i
         await traffic.aclose()
         listener.close()
     assert not server.server_state.connections
-    await until(lambda: not traffic.tasks and not (asyncio.all_tasks() - before))
+    await until(lambda: not traffic.tasks and not [t for t in asyncio.all_tasks() - before if t.get_name() != _SESSION])
 
 
 @contextlib.asynccontextmanager
@@ -85,6 +89,7 @@ async def session_server(folder: Path, handler: Handler, name: str = "s") -> Asy
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        task.set_name(_SESSION)
         running.add(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await handler(reader, writer)
@@ -105,7 +110,7 @@ async def session_server(folder: Path, handler: Handler, name: str = "s") -> Asy
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -205,3 +210,10 @@ async def visitor(port: int) -> AsyncIterator[Visitor]:
 
 def get(path: str, *headers: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: bindery.test", *headers, "", ""]).encode("latin-1")
+
+
+def reset_connection(writer: asyncio.StreamWriter) -> None:
+    """Break a TCP connection."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -1,0 +1,5 @@
+"""`python -m bindery`."""
+
+from bindery.cli import main
+
+main()

@@ -1,0 +1,174 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+from pydantic import ValidationError
+from rich.console import Console
+
+from bindery import __version__, logs
+from bindery.errors import BinderyError
+from bindery.settings import EngineName, Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="bindery",
+    help="Turns a repository reference into a running notebook.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+errors = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+
+def _meaning(name: str) -> str:
+    return Settings.model_fields[name].description or ""
+
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_meaning("data_dir"), envvar="BINDERY_DATA_DIR")]
+Ref = Annotated[str, typer.Option("--ref", help="Branch, tag or full commit id.")]
+Repository = Annotated[str, typer.Argument(help="URL of a repository, owner/name on GitHub, or a local folder.")]
+MissingApt = Annotated[
+    bool, typer.Option("--allow-missing-apt", help="Go on without the system packages that apt.txt asks for.")
+]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help=_meaning("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_meaning("port"))] = None,
+    data_dir: DataDir = None,
+    engine: Annotated[EngineName | None, typer.Option(help=_meaning("engine"))] = None,
+    allow_missing_apt: MissingApt = False,
+    allow_public_address: Annotated[
+        bool, typer.Option("--allow-public-address", help=_meaning("allow_public_address"))
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Write more to the log.")] = False,
+) -> None:
+    """Run the service until Ctrl-C."""
+    # Imported where needed: the other commands, and --help, shall not wait for it.
+    from bindery.serving import serve as serving
+
+    settings = _settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        engine=engine,
+        allow_public_address=allow_public_address or None,
+        build={"allow_missing_apt": True} if allow_missing_apt else None,
+    )
+    logs.configure(as_json=settings.log_json, verbose=verbose)
+    _run(serving(settings, lambda url: _greet(url, settings)))
+
+
+def _greet(url: str, settings: Settings) -> None:
+    output.print(f"Bindery {__version__} is at [bold]{url}[/bold] (Ctrl-C stops it)")
+    output.print(f"[dim]Engine: {settings.engine.value}. Data: {settings.data_dir.absolute()}[/dim]", soft_wrap=True)
+    sys.stdout.flush()
+
+
+@app.command()
+def launch(
+    repository: Repository,
+    ref: Ref = "",
+    path: Annotated[str, typer.Option("--path", help="Notebook or file to open, relative to the repository.")] = "",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the session in a browser.")] = True,
+    service: Annotated[
+        str, typer.Option("--service", help="URL of a running service; else the one of the data directory is used.")
+    ] = "",
+    data_dir: DataDir = None,
+    allow_missing_apt: MissingApt = False,
+) -> None:
+    """Launch a repository, on the running service or on one started for the purpose."""
+    from bindery.launching import Wish
+    from bindery.launching import launch as launching
+
+    build = {"allow_missing_apt": True} if allow_missing_apt else None
+    wish = Wish(repository, ref, path, browser, service, _settings(data_dir=data_dir, build=build))
+    _run(launching(wish, output))
+
+
+@app.command()
+def detect(
+    repository: Repository,
+    ref: Ref = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Print what a build of the repository would do, without building."""
+    from bindery.detecting import detect as detecting
+
+    logs.configure(as_json=False)
+    _run(detecting(repository, ref, as_json, _settings(data_dir=data_dir), output))
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Say what this machine can do, and how to mend what is missing."""
+    from bindery.doctor import examine
+
+    healthy = _run(examine(_settings(data_dir=data_dir), output))
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting: environment variable, default and meaning."""
+    from bindery.settings_table import rows
+
+    for row in rows():
+        output.print(f"[bold]{row.variable}[/bold]  (default: {row.default})", soft_wrap=True)
+        output.print(f"    {row.description}", soft_wrap=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            variable = "BINDERY_" + "__".join(str(part) for part in problem["loc"]).upper()
+            errors.print(f"[red]Error:[/red] {variable}: {problem['msg']}", soft_wrap=True)
+        errors.print("[dim]Hint: bindery settings lists them all.[/dim]")
+        raise typer.Exit(2) from error
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    except BinderyError as error:
+        errors.print(f"[red]Error:[/red] {error.message.strip()} [dim]({error.code})[/dim]", soft_wrap=True)
+        if error.hint:
+            errors.print(f"Hint: {error.hint.strip()}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """The program's entry."""
+    app()

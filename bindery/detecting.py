@@ -1,0 +1,100 @@
+"""`bindery detect`: the plan, without building."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bindery.errors import BinderyError
+from bindery.repository import read, spec
+from bindery.settings import Settings
+from bindery.wiring import guard, make_resolver, rows
+from builder import detect as planner
+from builder import git
+from builder.engines.base import EnvironmentInfo
+from builder.engines.process import ProcessEngine
+from builder.fetch import fetch, read_tree
+from builder.guard import GuardedClient
+from builder.plan import Plan
+from builder.providers.base import Resolved
+from registry.directory import DirectoryStore
+from registry.reference import image_reference
+
+
+async def detect(repository: str, ref: str, as_json: bool, settings: Settings, output: Console) -> None:
+    """Print what a build would do. Raises the `BinderyError` that a launch would end with before it builds."""
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+    engine = await ProcessEngine.open(settings)
+    resolved, plan = await _planned(repository, ref, settings, engine)
+    known = await engine.find(plan.environment_key)
+    image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, engine.context.identity)
+    stored = await asyncio.to_thread(DirectoryStore(settings.data_dir).find, image)
+    refusal, further = _refusal(engine, plan)
+    facts: dict[str, Any] = {
+        **plan.to_dict(),
+        "warnings": [*plan.warnings, *further],
+        "repo_url": resolved.repo_url,
+        "ref": resolved.ref,
+        "environment_built": known is not None,
+        "image_built": stored is not None,
+        "refused": refusal and {"code": refusal.code, "message": refusal.message, "hint": refusal.hint},
+    }
+    if as_json:
+        output.out(json.dumps(facts, indent=2))
+        return
+    _print(facts, known, output)
+
+
+async def _planned(repository: str, ref: str, settings: Settings, engine: ProcessEngine) -> tuple[Resolved, Plan]:
+    with tempfile.TemporaryDirectory(prefix="bindery-") as folder:
+        async with GuardedClient(guard(settings)) as client, rows(settings) as stored:
+            resolver = make_resolver(settings, client, stored.database)
+            displays = [provider.display for provider in resolver.providers.values()]
+            target = read(repository, ref, "", displays)
+            resolved = await resolver.resolve(target.provider, spec(target, displays), operator=True)
+            remote = await git.contact(client, resolved.repo_url)
+            bare = Path(folder) / "repository.git"
+            await fetch(remote, resolved.ref, bare, settings.fetch, lambda line: None)
+            tree = await read_tree(bare, resolved.ref, settings.fetch)
+            return resolved, await asyncio.to_thread(planner.plan, tree, engine.context)
+
+
+def _refusal(engine: ProcessEngine, plan: Plan) -> tuple[BinderyError | None, tuple[str, ...]]:
+    try:
+        return None, engine.check(plan)
+    except BinderyError as error:
+        return error, ()
+
+
+def _print(facts: dict[str, Any], known: EnvironmentInfo | None, output: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in _lines(facts, known):
+        table.add_row(f"[bold]{name}[/bold]", value)
+    output.print(table)
+    for warning in facts["warnings"]:
+        output.print(f"[yellow]Warning:[/yellow] {warning}", soft_wrap=True)
+    if refusal := facts["refused"]:
+        output.print(f"[red]This engine cannot build it:[/red] {refusal['message']}", soft_wrap=True)
+        output.print(f"Hint: {refusal['hint']}", soft_wrap=True)
+
+
+def _lines(facts: dict[str, Any], known: EnvironmentInfo | None) -> list[tuple[str, str]]:
+    environment = "there already" if known else "to be built"
+    return [
+        ("Repository", f"{facts['repo_url']} at {facts['ref']}"),
+        ("Kind", f"{facts['kind']} ({facts['buildpack']})"),
+        ("Python", f"{facts['python']} ({facts['python_reason']})"),
+        ("Files", ", ".join(facts["files"]) or "none"),
+        ("System packages", ", ".join(facts["apt"]) or "none"),
+        ("After the build", facts["post_build"] or "nothing"),
+        ("Start script", facts["start"] or "none"),
+        ("Environment", f"{facts['environment_key']}, {environment}"),
+        ("Needs all files", "yes, so every commit has an environment of its own" if facts["needs_tree"] else "no"),
+        ("Image", "there already" if facts["image_built"] else "to be built"),
+    ]

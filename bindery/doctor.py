@@ -1,0 +1,125 @@
+"""`bindery doctor`: what this machine can do, and how to mend what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from bindery.data_dir import announced
+from bindery.errors import BinderyError
+from bindery.process import ProcessTimeout, run
+from bindery.sandbox import find_sandbox
+from bindery.settings import MIB, Settings
+from bindery.wiring import LEAST_FREE, rows
+from builder.engines.uv import find_uv
+
+#: The oldest Git that can be held to a checked address (http.curloptResolve).
+LEAST_GIT = (2, 37)
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. What is not `needed` may be missing."""
+
+    name: str
+    good: bool
+    found: str
+    cure: str = ""
+    needed: bool = True
+
+    @property
+    def mark(self) -> str:
+        """How it begins its line."""
+        if self.good:
+            return "[green]ok     [/green]"
+        return "[red]missing[/red]" if self.needed else "[yellow]no     [/yellow]"
+
+
+async def examine(settings: Settings, output: Console) -> bool:
+    """Look at everything and print it; whether all that is needed is there."""
+    looks: list[Callable[[Settings], Awaitable[Finding]]] = [_python, _git, _uv, _sandbox, _docker, _data, _port]
+    findings = [await look(settings) for look in looks]
+    for finding in findings:
+        output.print(f"{finding.mark} [bold]{finding.name}[/bold]: {finding.found}", soft_wrap=True)
+        if not finding.good and finding.cure:
+            output.print(f"        {finding.cure}", soft_wrap=True)
+    return all(finding.good or not finding.needed for finding in findings)
+
+
+async def _said(*argv: str) -> str | None:
+    try:
+        ended = await run(argv, env=dict(os.environ), timeout_seconds=_SECONDS)
+    except (OSError, ProcessTimeout):
+        return None
+    return ended.stdout.decode(errors="replace").strip() if ended.returncode == 0 else None
+
+
+async def _python(_: Settings) -> Finding:
+    version = sys.version.split()[0]
+    return Finding("Python", sys.version_info >= (3, 11), version, "Install Python 3.11 or newer.")
+
+
+async def _git(_: Settings) -> Finding:
+    said = await _said("git", "--version")
+    found = re.search(r"(\d+)\.(\d+)", said or "")
+    if found is None:
+        return Finding("Git", False, "not found", "Install git with the system's package manager.")
+    new_enough = (int(found[1]), int(found[2])) >= LEAST_GIT
+    return Finding(
+        "Git", new_enough, said or "", "Install git 2.37 or newer: older ones cannot be held to a checked address."
+    )
+
+
+async def _uv(_: Settings) -> Finding:
+    program = find_uv()
+    said = await _said(str(program), "--version") if program else None
+    return Finding("uv", said is not None, said or "not found", "Install it beside Bindery: pip install uv")
+
+
+async def _sandbox(settings: Settings) -> Finding:
+    sandbox = await find_sandbox(enabled=settings.build.sandbox)
+    cure = "Install bubblewrap to keep builds and sessions away from this machine's files (Linux only)."
+    return Finding(
+        "Sandbox", sandbox.active, "bubblewrap works" if sandbox.active else sandbox.reason, cure, needed=False
+    )
+
+
+async def _docker(_: Settings) -> Finding:
+    said = await _said("docker", "version", "--format", "{{.Server.Version}}")
+    cure = "The process engine does not need it."
+    return Finding("Docker", said is not None, f"engine {said}" if said else "no engine answers", cure, needed=False)
+
+
+async def _data(settings: Settings) -> Finding:
+    folder = settings.data_dir.absolute()
+    try:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        async with rows(settings.model_copy(update={"data_dir": folder})):
+            free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
+    except Exception as error:
+        said = error.message if isinstance(error, BinderyError) else str(error).splitlines()[0]
+        return Finding("Database", False, f"{folder}: {said}", "Give a folder that you may write to with --data-dir.")
+    found = f"{folder}, {free // MIB} MiB free"
+    return Finding("Database", free > LEAST_FREE, found, "Free some space on that disk.")
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            running = announced(settings.data_dir)
+            who = f"Bindery itself may run there: {running.url}" if running else "Give another one with --port."
+            return Finding("Port", False, f"{where}: {error.strerror}", who, needed=False)
+    return Finding("Port", True, f"{where} is free")

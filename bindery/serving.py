@@ -1,0 +1,120 @@
+"""Running a service: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+
+import uvicorn
+
+from bindery.data_dir import Announcement, announce, exclusive, new_token
+from bindery.errors import PortTaken, UnsafeAddress
+from bindery.settings import Settings
+from bindery.wiring import Service, base_url, service
+from web.traffic import protocol_class
+
+#: Seconds that streams get to end when the service stops.
+SHUTDOWN_SECONDS = 2
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it listens, and leaving signals to us."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are handled by `serve`: what uvicorn would raise again afterwards would cut our own cleaning up."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises `UnsafeAddress` or `PortTaken`."""
+    _check_address(settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise PortTaken(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
+            hint="Another program may use the port: give another one with --port, or 0 for any free one.",
+        ) from error
+    return listening
+
+
+def _check_address(settings: Settings) -> None:
+    if settings.allow_public_address or settings.host == "localhost":
+        return
+    with contextlib.suppress(ValueError):
+        if ip_address(settings.host).is_loopback:
+            return
+    raise UnsafeAddress(
+        f"The process engine promises no isolation, so it does not listen on {settings.host}.",
+        hint="Use 127.0.0.1, or say so twice with --allow-public-address.",
+    )
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Run a service until SIGINT or SIGTERM; `on_ready` gets its URL. Raises `BinderyError` when it cannot start."""
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+    with exclusive(settings.data_dir), contextlib.closing(listen(settings)) as listening:
+        host, port = listening.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}{base_url(settings)}"
+        token = new_token()
+        async with service(settings, token) as running:
+            with contextlib.ExitStack() as announced:
+
+                def ready() -> None:
+                    announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
+                    on_ready(url)
+
+                server = _Server(_config(settings, running), ready)
+                with _signals(server):
+                    await server.serve(sockets=[listening])
+
+
+def _config(settings: Settings, running: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        running.app,
+        http=protocol_class(running.traffic),
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+@contextlib.contextmanager
+def _signals(server: uvicorn.Server) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    yield
+    # Cleaning up must not be cut short by impatience; killing the process remains.
+    for number in numbers:
+        loop.add_signal_handler(number, _say_stopping)
+
+
+def _say_stopping() -> None:
+    print("Stopping: ending sessions and builds...", file=sys.stderr)  # noqa: T201

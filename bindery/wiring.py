@@ -1,0 +1,284 @@
+"""The one place where the parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from bindery import __version__
+from bindery.settings import MIB, Settings
+from builder.engines.process import ProcessEngine
+from builder.guard import Guard, GuardedClient
+from builder.providers import providers
+from builder.providers.git import GitProvider
+from builder.resolver import Resolver
+from builder.worker import Worker, Workshop
+from db.builds import BuildStore
+from db.engine import Database
+from db.images import ImageStore
+from db.resolutions import ResolutionStore
+from db.sessions import SessionStore
+from db.wakeups import Wakeups
+from launcher.activity import Activity
+from launcher.controller import Controller, Launchpad
+from launcher.spawners.process import ProcessSpawner
+from registry.directory import DirectoryStore
+from web import pages
+from web.app import Site, create_app
+from web.feed import Feeds
+from web.health import Health
+from web.launches import Launches
+from web.metrics import Metrics
+from web.pages import Pages
+from web.session_routes import SessionRoutes
+from web.traffic import Traffic
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+#: How often, in seconds, activity and waiting visitors are written to the rows.
+WRITE_SECONDS = 10.0
+#: Below so many free bytes the service calls itself unhealthy.
+LEAST_FREE = 256 * MIB
+
+NO_ISOLATION = "This service runs notebooks as processes of this machine: only launch repositories that you trust."
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service whose background work runs."""
+
+    app: ASGIApp
+    traffic: Traffic
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The stores over one database."""
+
+    database: Database
+    wakeups: Wakeups
+    builds: BuildStore
+    sessions: SessionStore
+    images: ImageStore
+
+
+def base_url(settings: Settings) -> str:
+    """The path prefix, with a slash at both ends."""
+    inner = settings.base_url.strip("/")
+    return f"/{inner}/" if inner else "/"
+
+
+def guard(settings: Settings) -> Guard:
+    """Which hosts this service may contact for its visitors."""
+    return Guard(settings.allow_private_repository_hosts, settings.providers.resolve_timeout_seconds)
+
+
+@contextlib.asynccontextmanager
+async def rows(settings: Settings) -> AsyncIterator[Rows]:
+    """The database in the data directory, its schema up to date."""
+    database = Database(f"sqlite+aiosqlite:///{settings.data_dir}/bindery.db")
+    wakeups = Wakeups()
+    await database.open()
+    try:
+        yield Rows(
+            database, wakeups, BuildStore(database, wakeups), SessionStore(database, wakeups), ImageStore(database)
+        )
+    finally:
+        await database.close()
+
+
+def make_resolver(settings: Settings, client: GuardedClient, database: Database) -> Resolver:
+    """The resolver over all providers."""
+    known = providers(settings.providers, client)
+    protocols = (*settings.providers.git.allowed_protocols, "file")
+    local = GitProvider(client, protocols, settings.providers.resolve_timeout_seconds)
+    return Resolver(known, local, ResolutionStore(database), settings.providers.resolution_ttl_seconds)
+
+
+@contextlib.asynccontextmanager
+async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
+    """Everything but the listening socket. Leaving the block ends all builds and sessions of the process engine."""
+    async with contextlib.AsyncExitStack() as stack:
+        stored = await stack.enter_async_context(rows(settings))
+        client = await stack.enter_async_context(GuardedClient(guard(settings)))
+        engine = await ProcessEngine.open(settings)
+        store = DirectoryStore(settings.data_dir)
+        sandbox = engine.sandbox
+        spawner = await stack.enter_async_context(
+            ProcessSpawner(
+                store, server=engine.server_environment, sandbox=sandbox, allow_origin=settings.cors_allow_origin
+            )
+        )
+        feeds = Feeds(stored.wakeups)
+        metrics = Metrics(lambda: feeds.viewers)
+        activity = Activity()
+        controller = _controller(settings, stored, spawner, activity, metrics)
+        worker = _worker(settings, stored, engine, client, metrics)
+        # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
+        await stored.builds.release()
+        await engine.reap(())
+        await controller.adopt()
+        launches = _launches(settings, stored, engine, store, feeds, make_resolver(settings, client, stored.database))
+        site = _site(settings, launches, _health(settings, stored.database), metrics, token)
+        traffic = _traffic(settings, stored.sessions, activity, site.pages)
+        stack.push_async_callback(traffic.aclose)
+        stack.push_async_callback(controller.stop_all, "The service was stopped.")
+        await stack.enter_async_context(site.health.watched())
+        await stack.enter_async_context(_running(worker.run, controller.run, _writing(launches, activity, stored)))
+        yield Service(create_app(site), traffic)
+
+
+def _controller(
+    settings: Settings, stored: Rows, spawner: ProcessSpawner, activity: Activity, metrics: Metrics
+) -> Controller:
+    return Controller(
+        Launchpad(
+            sessions=stored.sessions,
+            builds=stored.builds,
+            images=stored.images,
+            spawner=spawner,
+            wakeups=stored.wakeups,
+            activity=activity,
+            settings=settings.session,
+            base_url=base_url(settings),
+            observe=metrics.launch,
+        )
+    )
+
+
+def _worker(settings: Settings, stored: Rows, engine: ProcessEngine, client: GuardedClient, metrics: Metrics) -> Worker:
+    return Worker(
+        Workshop(
+            builds=stored.builds,
+            images=stored.images,
+            engine=engine,
+            client=client,
+            wakeups=stored.wakeups,
+            scratch=settings.data_dir / "fetched",
+            build=settings.build,
+            fetch=settings.fetch,
+            observe=metrics.build,
+        )
+    )
+
+
+def _launches(
+    settings: Settings, stored: Rows, engine: ProcessEngine, store: DirectoryStore, feeds: Feeds, resolver: Resolver
+) -> Launches:
+    async def image_exists(reference: str) -> bool:
+        return await asyncio.to_thread(store.find, reference) is not None
+
+    return Launches(
+        resolver=resolver,
+        builds=stored.builds,
+        sessions=stored.sessions,
+        images=stored.images,
+        feeds=feeds,
+        image_exists=image_exists,
+        runtime=engine.context.identity,
+        max_sessions=settings.session.max_total,
+    )
+
+
+def _site(settings: Settings, launches: Launches, health: Health, metrics: Metrics, token: str) -> Site:
+    displays = [provider.display for provider in launches.resolver.providers.values()]
+    return Site(
+        base_url=base_url(settings),
+        launches=launches,
+        health=health,
+        metrics=metrics,
+        versions={
+            "builder_info": {"engine": settings.engine.value, "repo2docker-version": version("jupyter-repo2docker")},
+            "binderhub": __version__,
+        },
+        pages=Pages(
+            providers=displays,
+            base_url=base_url(settings),
+            version=__version__,
+            notice=NO_ISOLATION,
+            homes={"gh": settings.providers.gh.url},
+        ),
+        operator_token=token,
+        cors_allow_origin=settings.cors_allow_origin,
+        allow_build_only=settings.allow_build_only,
+    )
+
+
+def _health(settings: Settings, database: Database) -> Health:
+    async def answers() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def has_space() -> None:
+        usage = await asyncio.to_thread(shutil.disk_usage, settings.data_dir)
+        if usage.free < LEAST_FREE:
+            raise OSError("the disk is almost full")
+
+    return Health({"Database": answers, "Disk space": has_space})
+
+
+def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, known: Pages) -> Traffic:
+    routes = SessionRoutes(sessions, activity)
+
+    def gone(name: str, accept_html: bool) -> tuple[str, bytes]:
+        request, reason = routes.gone.get(name, ("", ""))
+        if not accept_html:
+            return "application/json", b'{"code": "session_gone", "message": "The session has ended."}'
+        # Pages ask the request only for what this one does not have: headers and query.
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        page = pages.gone_page(known, Request(scope), relaunch=request, reason=reason)
+        return "text/html; charset=utf-8", bytes(page.body)
+
+    return Traffic(
+        routes=routes,
+        ledger=routes,
+        base_url=base_url(settings),
+        gone_page=gone,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def _writing(launches: Launches, activity: Activity, stored: Rows) -> Work:
+    async def write() -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            try:
+                await activity.write(stored.sessions)
+                await stored.sessions.watched(list(launches.watching), launches.clock())
+            except Exception:
+                log.exception("activity.write_failed")
+
+    return write
+
+
+@contextlib.asynccontextmanager
+async def _running(*works: Work) -> AsyncIterator[None]:
+    """Run background work while the block runs; one that fails is logged and ends the service."""
+    tasks = [asyncio.create_task(work()) for work in works]
+    for task in tasks:
+        task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("service.work_failed", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
