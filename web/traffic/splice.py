@@ -3,7 +3,8 @@
 Promises:
 
 - bytes go on in order and unchanged; a side that does not read stops the other side's sending;
-- when one side ends, what it sent before is delivered, then the other side's end is awaited for a limited time;
+- when the visitor ends, what he sent is delivered, and the server may go on speaking for a limited time;
+- when the server ends, what it sent is delivered, and the visitor's connection is closed;
 - when one side breaks, the other is closed.
 """
 
@@ -56,13 +57,19 @@ class Splice:
         """Give it so many more seconds at most."""
         self.deadline = min(self.deadline, asyncio.get_running_loop().time() + seconds)
 
-    def half_closed(self) -> None:
+    def ended_by(self, transport: asyncio.Transport) -> bool:
+        """A side sends no more; True when it may still receive, which a server that ended never does."""
+        upstream = self._transports[1]
+        if transport is upstream or upstream.is_closing() or not upstream.can_write_eof():
+            return False
+        upstream.write_eof()
         self.limit(self._traffic.limits.half_closed_seconds)
+        return True
 
     def lost(self) -> None:
         """One of the connections is closed."""
         self._open -= 1
-        self.half_closed()
+        self.limit(self._traffic.limits.half_closed_seconds)
         if not self._open:
             self._traffic.watch.remove(self)
             self._traffic.counters.websockets -= 1
@@ -110,11 +117,7 @@ class _Leg(asyncio.Protocol):
             self._other.resume_reading()
 
     def eof_received(self) -> bool:
-        self._splice.half_closed()
-        if self._other.is_closing() or not self._other.can_write_eof():
-            return False
-        self._other.write_eof()
-        return True
+        return self._splice.ended_by(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._other.close()
