@@ -50,6 +50,7 @@ async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]
         await installer.bench.say("A package extends the Jupyter server: it runs from this environment\n")
         await join(installer)
         joined = True
+    installer.settle_paths()
     await installer.compile_bytecode()
     return await installer.freeze(), joined
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from registry.overlay import site_packages
 
 #: As pip does: a package may come from any of the indexes a repository names.
 _INDEXES = ("--index-strategy", "unsafe-best-match")
+#: Files of an environment that name the folder of a package installed from the tree.
+_PATH_FILES = ("*.pth", "__editable__*.py", "*.egg-link", "*.dist-info/direct_url.json")
 _EMIT = ("--emit-index-url", "--emit-find-links", "--emit-build-options")
 
 
@@ -87,6 +90,14 @@ class Installer:
         await self._uv(["pip", "freeze", "--quiet", "--python", self.python], to_file=frozen)
         return frozen.read_text(encoding="utf-8")
 
+    def settle_paths(self) -> None:
+        """Let what names the place where a linked target is made name its final place instead: editable installs."""
+        for target, draft in self._links.items():
+            packages = site_packages(target)
+            for pattern in _PATH_FILES:
+                for file in packages.glob(pattern):
+                    _replace(file, os.fsencode(draft), os.fsencode(target))
+
     async def compile_bytecode(self) -> None:
         """Compile the target's sources, or link what was compiled for another environment."""
         program = Path(bytecode.__file__)
@@ -117,6 +128,14 @@ class Installer:
             links=self._links,
             to_file=to_file,
         )
+
+
+def _replace(file: Path, old: bytes, new: bytes) -> None:
+    """Change a file's text, in a new file: the old one may be a hard link to the cache."""
+    text = file.read_bytes()
+    if old in text:
+        file.unlink()
+        file.write_bytes(text.replace(old, new))
 
 
 @contextlib.asynccontextmanager

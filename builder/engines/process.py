@@ -167,8 +167,10 @@ class ProcessEngine:
         async with self._draft(path), self._installer(job.build_id, interpreter, say, path, source) as installer:
             await self._bring_files(job, installer)
             lock, joined = await make_environment(plan, installer)
-            if source and f"file://{source}" not in lock:
-                await asyncio.to_thread(remove_tree, source)
+            if source:
+                lock = lock.replace(f"file://{source}", ".")
+                if "-e ." not in lock:
+                    await asyncio.to_thread(remove_tree, source)
             (path / "lock.txt").write_text(lock, encoding="utf-8")
             total = await asyncio.to_thread(size, path)
             made = StoredEnvironment(key, path, interpreter.version, lock, joined, total, time.time())
@@ -233,7 +235,13 @@ class ProcessEngine:
         scratch = self._store.root / "builds" / build_id / "engine"
         source = sources or scratch / "source"
         home = scratch / "home"
-        renamed = {f"{source}/": "", str(source): ".", f"{scratch}/": "", str(self._store.root): ""}
+        draft = self._store.draft_path(target)
+        renamed = {
+            **{f"file://{folder}": "." for folder in (source, draft / "source")},
+            **{f"{folder}/": "" for folder in (source, draft / "source", scratch)},
+            str(source): ".",
+            str(self._store.root): "",
+        }
         bench = Bench(
             build_id, self._store.root, home, self.sandbox, say, self._settings.build.timeout_seconds, renamed
         )

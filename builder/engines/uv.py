@@ -36,7 +36,7 @@ _SETTINGS = re.compile(
 )
 _LAST_LINES = 400
 #: Lines that tell a visitor nothing.
-_SILENT = ("Using Python ", "Using CPython ")
+_SILENT = ("Using Python ", "Using CPython ", "warning: The `--pylock` option is experimental")
 _MESSAGE_LENGTH = 600
 
 
@@ -203,7 +203,8 @@ def _last_words(output: str) -> str:
     marked = (number for number, line in enumerate(lines) if re.match(r"\s*(error:|\u00d7|hint:)", line))
     start = next(marked, max(len(lines) - 5, 0))
     text = " ".join(re.sub(r"^[^\w`'\"(\[{/<.]+", "", line) for line in lines[start:])
-    text = re.sub(r"\s+", " ", text.removeprefix("error: ")).strip()
+    text = re.sub(r"\s+", " ", text.removeprefix("error: ")).strip().replace(" cause: ", ": ")
+    text = text.removeprefix("No solution found when resolving dependencies: ")
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH].rsplit(" ", 1)[0] + " ..."
 
 
@@ -228,7 +229,8 @@ _MEANINGS: tuple[tuple[str, type[BinderyError], str, str | None], ...] = (
         "Correct the line; the log shows where it is.",
     ),
     (
-        r"dns error|error sending request|connection (refused|reset)|operation timed out|failed to fetch",
+        r"dns error|error sending request|could not resolve host|unable to access|connection (refused|reset)|"
+        r"operation timed out|failed to fetch",
         InstallFailed,
         "A package could not be downloaded: {words}",
         "Try again in a moment; if it stays so, check the address, or tell the operator.",
