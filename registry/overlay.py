@@ -17,6 +17,9 @@ _PTH_LINE = "import site, sys; {folder!r} in sys.path or site.addsitedir({folder
 _PIP = """#!/bin/sh
 exec {python} -m pip "$@"
 """
+#: How much of a command is looked at to find its interpreter, and the longest first line that all kernels read.
+_HEAD_BYTES = 1024
+_SHEBANG_BYTES = 127
 _LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")
 
 
@@ -92,16 +95,32 @@ def _link_interpreter(path: Path, environment: Path) -> None:
 
 def _adopt_commands(path: Path, lower: Sequence[Path]) -> None:
     """Copy the lower environments' commands so that they run on the overlay's interpreter."""
-    own = os.fsencode(path / "bin" / "python")
     for environment in reversed(lower):
-        theirs = os.fsencode(environment / "bin" / "python")
         for program in (environment / "bin").iterdir():
             if program.is_symlink() or not program.is_file() or program.name.startswith(("activate", "deactivate")):
                 continue
-            text = program.read_bytes()
-            head, rest = text[:1024], text[1024:]
-            if head.startswith(b"#!") and theirs in head:
-                _write_program(path / "bin" / program.name, head.replace(theirs, own) + rest)
+            text = _moved_command(program.read_bytes(), environment / "bin" / "python", path / "bin" / "python")
+            if text is not None:
+                _write_program(path / "bin" / program.name, text)
+
+
+def _moved_command(text: bytes, theirs: Path, own: Path) -> bytes | None:
+    """A command's text with another interpreter; None if it does not run on `theirs`."""
+    first, newline, rest = text.partition(b"\n")
+    if re.fullmatch(rb"#!" + re.escape(os.fsencode(theirs)) + rb"[0-9.]*\s*", first):
+        return _first_line(own) + newline + rest
+    head, tail = text[:_HEAD_BYTES], text[_HEAD_BYTES:]
+    if first.startswith(b"#!") and os.fsencode(theirs) in head:
+        return head.replace(os.fsencode(theirs), os.fsencode(own)) + tail
+    return None
+
+
+def _first_line(python: Path) -> bytes:
+    """What makes a Python script a program. Kernels split long lines and those with spaces: a shell does not."""
+    plain = b"#!" + os.fsencode(python)
+    if len(plain) < _SHEBANG_BYTES and not re.search(rb"\s", plain):
+        return plain
+    return b"#!/bin/sh\n'''exec' " + os.fsencode(shlex.quote(str(python))) + b' "$0" "$@"\n' + b"' '''"
 
 
 def _write_program(path: Path, text: bytes) -> None:
