@@ -6,8 +6,8 @@ from html import escape
 
 #: Average advance of a character of Verdana and its replacements at 11 px; `textLength` makes it exact everywhere.
 _CHARACTER = 6.3
-_PADDING = 6
-_MARK = 14
+_PADDING = 5
+_MARK = 13
 
 _INK = "#343b40"
 _CLOTH = "#0f5f60"
@@ -53,7 +53,7 @@ def _text(text: str, x: int) -> str:
 def _mark() -> str:
     """The sewn spine, small."""
     return (
-        '<rect x="5" y="4" width="10" height="12" rx="1.5" fill="#f3efe4"/>'
-        '<path d="M5 5.5A1.5 1.5 0 0 1 6.5 4H8v12H6.5A1.5 1.5 0 0 1 5 14.5z" fill="#2f8f8c"/>'
-        '<path d="M5 7h3M5 10h3M5 13h3" stroke="#e8b04b" stroke-width="1.2"/>'
+        '<rect x="4" y="4" width="10" height="12" rx="1.5" fill="#f3efe4"/>'
+        '<path d="M4 5.5A1.5 1.5 0 0 1 5.5 4H7v12H5.5A1.5 1.5 0 0 1 4 14.5z" fill="#2f8f8c"/>'
+        '<path d="M4 7h3M4 10h3M4 13h3" stroke="#e8b04b" stroke-width="1.2"/>'
     )

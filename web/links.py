@@ -90,7 +90,8 @@ def session_url(server_url: str, token: str, query: Mapping[str, str]) -> str:
 def join_session(server_url: str, token: str, path: str) -> str:
     """A server's address, a path that `open_path` checked, and the token."""
     address, hash_sign, fragment = path.partition("#")
-    separator = "?" if "?" not in address else "" if address[-1] in "?&" else "&"
+    _, question_mark, query = address.partition("?")
+    separator = "?" if not question_mark else "&" if query and not query.endswith("&") else ""
     return f"{server_url}{address}{separator}token={quote(token, safe='')}{hash_sign}{fragment}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -130,7 +130,7 @@ def _launching(pages: Pages, request: Request, provider: links.Provider, spec: s
     name = provider["id"]
     repo, ref = links.shown(spec, provider)
     token = pages.build_token(request, f"{name}/{spec}") if pages.build_token else ""
-    build_url = f"{pages.base_url}build/{name}/{spec}" + (f"?build_token={quote(token)}" if token else "")
+    build_url = f"{pages.base_url}build/{name}/{spec}" + (f"?build_token={quote(token, safe='')}" if token else "")
     home = pages.homes.get(name, "")
     link = f"{pages.public(request)}v2/{name}/{spec}{_query(request)}"
     image = f"{pages.public(request)}badge_logo.svg"
@@ -174,8 +174,8 @@ def _invalid(pages: Pages, request: Request, provider: links.Provider, spec: str
 def legacy(pages: Pages, request: Request) -> Response:
     """Links of the very first Binder."""
     user, repo, *rest = _raw_path(pages, request, "repo").split("/", 2)
-    path = rest[0].strip("/") if rest else ""
-    query = f"?urlpath={quote(path, safe='')}" if path else ""
+    path = "/" + unquote(rest[0]) if rest else ""
+    query = f"?urlpath={quote(path, safe='')}" if path.strip("/") else ""
     return RedirectResponse(f"{pages.base_url}v2/gh/{user}/{repo}/master{query}", status_code=302)
 
 

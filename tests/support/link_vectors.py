@@ -80,5 +80,7 @@ JOINED: list[tuple[str, str, str, str]] = [
     ("https://h/user/abc/", "TOK", "", "https://h/user/abc/?token=TOK"),
     ("https://h/user/abc/", "T&=#", "lab", "https://h/user/abc/lab?token=T%26%3D%23"),
     ("https://h/user/abc/", "TOK", "lab?reset", "https://h/user/abc/lab?reset&token=TOK"),
+    ("https://h/user/abc/", "TOK", "lab??", "https://h/user/abc/lab??&token=TOK"),
+    ("https://h/user/abc/", "TOK", "lab?a&", "https://h/user/abc/lab?a&token=TOK"),
     ("https://h/user/abc/", "TOK", "lab/tree/a.ipynb#c?d", "https://h/user/abc/lab/tree/a.ipynb?token=TOK#c?d"),
 ]

@@ -44,7 +44,8 @@ export function badgeText(template, image, link) {
 /** A server's address, a path that the service checked, and the token. */
 export function joinSession(serverUrl, token, path) {
   const [address, ...fragment] = path.split("#");
-  const separator = !address.includes("?") ? "?" : /[?&]$/.test(address) ? "" : "&";
+  const [, ...query] = address.split("?");
+  const separator = !query.length ? "?" : /^$|&$/.test(query.join("?")) ? "" : "&";
   const hash = fragment.length ? "#" + fragment.join("#") : "";
   return `${serverUrl}${address}${separator}token=${encodeAll(token)}${hash}`;
 }
