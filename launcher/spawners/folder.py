@@ -11,10 +11,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bindery.errors import BinderyError, DiskFull, SessionFailed
 from bindery.process import ProcessTimeout, run
@@ -114,7 +112,11 @@ class SessionFolder:
 
     def remove(self) -> None:
         """Remove the folder, even what a visitor wrote-protected."""
-        shutil.rmtree(self.path, onerror=_unlock_and_retry)
+        try:
+            shutil.rmtree(self.path)
+        except PermissionError:
+            _unlock(self.path)
+            shutil.rmtree(self.path)
 
 
 class SessionFolders:
@@ -170,12 +172,9 @@ def copy_failed(reason: str) -> BinderyError:
     return SessionFailed("The session's files could not be written.", hint=reason.strip()[-300:])
 
 
-def _unlock_and_retry(function: Callable[..., Any], path: str, _error: object) -> None:
-    if not Path(path).is_symlink():
-        for item in (Path(path).parent, Path(path)):
-            if item.exists():
-                item.chmod(0o700)
-    if function in (os.unlink, os.rmdir):
-        function(path)
-    elif Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path)
+def _unlock(folder: Path) -> None:
+    folder.chmod(0o700)
+    for parent, names, _ in os.walk(folder):
+        for below in (Path(parent, name) for name in names):
+            if not below.is_symlink():
+                below.chmod(0o700)

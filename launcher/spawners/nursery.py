@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from bindery.errors import BinderyError
+from bindery.errors import BinderyError, SessionFailed
 from bindery.sandbox import Sandbox, inherited
 from launcher.spawners.folder import SessionFolders
 from launcher.spawners.zygote_client import Zygote
@@ -19,6 +19,8 @@ from launcher.spawners.zygote_client import Zygote
 PROGRAM = Path(__file__).resolve().parent.parent / "zygote.py"
 #: Only there is forking a process that has imported so much known to be safe.
 CAN_FORK = sys.platform == "linux"
+#: How much of a parent's last words is shown.
+HINT_CHARACTERS = 500
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +73,7 @@ class Nursery:
         try:
             warmed, zygote = await asyncio.shield(self._warming)
         except (BinderyError, OSError) as error:
-            _log.warning("zygote.failed", reason=str(error))
+            _log.warning("zygote.failed", reason=str(error), said=getattr(error, "hint", ""))
             return None
         return zygote if warmed == server and zygote.alive else None
 
@@ -102,7 +104,12 @@ class Nursery:
         return server, zygote
 
     async def _begin(self, argv: list[str], name: str) -> Zygote:
-        return await Zygote.open(argv, env=inherited(os.environ), log=self._folders.path / f".{name}.log")
+        log = self._folders.path / f".{name}.log"
+        try:
+            return await Zygote.open(argv, env=inherited(os.environ), log=log)
+        except SessionFailed as error:
+            said = await asyncio.to_thread(log.read_text, errors="replace")
+            raise SessionFailed(error.message, hint=said.strip()[-HINT_CHARACTERS:]) from error
 
     def _walls(self) -> tuple[str, str]:
         return "--sessions", str(self._folders.path)

@@ -195,7 +195,10 @@ class ProcessSpawner:
     async def _end(self, name: str, folder: SessionFolder) -> None:
         if name in self._sessions or await asyncio.to_thread(folder.path.exists):
             await self._kill(name)
-            await asyncio.to_thread(folder.remove)
+            try:
+                await asyncio.to_thread(folder.remove)
+            except OSError as error:
+                raise SessionFailed("The session's files could not be removed.", hint=str(error)) from error
         self._sessions.pop(name, None)
 
     async def _kill(self, name: str) -> None:

@@ -134,6 +134,10 @@ class TestSpawner:
         await subject.spawner.stop(name)
         assert await subject.spawner.poll(name) is Running.MISSING
 
+    async def test_a_terminal_works(self, subject: Subject, image: str) -> None:
+        _, server = await subject.start(image)
+        assert "it is 42" in await server.type("echo it is $((6*7))\r", until="it is 42")
+
     async def test_stop_leaves_nothing(self, subject: Subject, image: str) -> None:
         name, server = await subject.start(image)
         await server.ask("POST", "api/terminals")

@@ -15,14 +15,14 @@ import aiohttp
 import psutil
 import pytest
 
-from bindery.errors import BinderyError
+from bindery.errors import BinderyError, ToolMissing
 from bindery.sandbox import find_sandbox, no_sandbox
 from launcher.spawners.base import Running, SessionRequest
 from launcher.spawners.leftovers import processes_of
 from launcher.spawners.process import ProcessSpawner
 from registry.directory import DirectoryStore
 from tests.support.notebook_server import NotebookServer
-from tests.support.stored_images import StoredImages, make_stored_images
+from tests.support.stored_images import StoredImages, add_classic_image, add_overlaid_image, make_stored_images
 
 #: Seconds until a condition that does not come true fails the test.
 LIMIT_SECONDS = 20.0
@@ -196,3 +196,31 @@ async def test_no_session_can_have_a_name_that_leads_elsewhere(images: StoredIma
         for name in ("..", "a/b", "", "-x", ".warm.log", "x" * 60):
             with pytest.raises(BinderyError):
                 await spawner.start(SessionRequest(name, images.shared, "/", "t", {}))
+
+
+async def test_an_environment_with_nothing_but_the_classic_notebook_runs_that(images: StoredImages) -> None:
+    image = add_classic_image(images)
+    async with spawning(images, sandboxed=True) as spawner:
+        name, server = await begin(spawner, image)
+        assert await server.status("api/contents", token="") == 403
+        assert name in await server.run("import os; print(os.getcwd())")
+        assert "NotebookApp" in await spawner.logs(name)
+
+
+async def test_what_post_build_installed_is_there(images: StoredImages) -> None:
+    image = add_overlaid_image(images, "extra")
+    async with spawning(images, sandboxed=True) as spawner:
+        _, server = await begin(spawner, image)
+        assert "/images/" in await server.run("import extra; print(extra.__file__)")
+        assert await server.run("import subprocess as s; print(s.getoutput('extra'))") == "from the overlay\n"
+        assert '"name": "extra"' in await server.text("lab")
+
+
+async def test_without_a_warm_parent_servers_are_started_plainly(images: StoredImages) -> None:
+    async def server() -> Path:
+        raise ToolMissing("uv is not installed.")
+
+    async with ProcessSpawner(images.store, server=server, sandbox=no_sandbox("not wanted")) as spawner:
+        name, notebook = await begin(spawner, images.shared)
+        assert await notebook.status() == 200
+        await spawner.stop(name)

@@ -45,6 +45,11 @@ class NotebookServer:
             assert answer.status < 300, await answer.text()
             return await answer.json() if answer.content_type == "application/json" else None
 
+    async def text(self, path: str) -> str:
+        """A page."""
+        async with self._client(self.token) as client, client.get(self._url(path)) as answer:
+            return await answer.text()
+
     async def run(self, code: str, *, kernel: str = "python3") -> str:
         """What `code` prints in a new kernel."""
         started = await self.ask("POST", "api/kernels", name=kernel)
@@ -53,6 +58,21 @@ class NotebookServer:
                 return await self._execute(client, started["id"], code)
         finally:
             await self.ask("DELETE", f"api/kernels/{started['id']}")
+
+    async def type(self, keys: str, *, until: str) -> str:
+        """What a new terminal shows after `keys`, as soon as `until` is in it."""
+        name = (await self.ask("POST", "api/terminals"))["name"]
+        shown = ""
+        async with (
+            asyncio.timeout(LIMIT_SECONDS),
+            self._client(self.token) as client,
+            client.ws_connect(self._url(f"terminals/websocket/{name}")) as terminal,
+        ):
+            await terminal.send_json(["stdin", keys])
+            while until not in shown:
+                kind, *rest = await terminal.receive_json()
+                shown += rest[0] if kind == "stdout" else ""
+        return shown
 
     async def _execute(self, client: aiohttp.ClientSession, kernel_id: str, code: str) -> str:
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "", "session": "", "date": ""}

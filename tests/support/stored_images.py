@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import uv
 
 from registry.directory import DirectoryStore, StoredEnvironment, StoredImage
+from registry.overlay import create_overlay, site_packages
 
 #: What the server environment leaves out: it costs most of a server's start, and nothing in it needs it.
 OVERRIDE = "rfc3987-syntax ; sys_platform == 'never'\n"
@@ -33,6 +35,12 @@ class StoredImages:
     broken: str
 
 
+def add_classic_image(images: StoredImages) -> str:
+    """An image from before JupyterLab: its environment has nothing but the classic notebook."""
+    _environment(images.store, "classic", "notebook<7", "ipykernel", "pip", "setuptools<80", joined=True)
+    return _image(images.store, "example/classic:1", "classic", images.store.environment_path("classic"))
+
+
 def make_stored_images(root: Path) -> StoredImages:
     """Install the environments and make the images."""
     store = DirectoryStore(root)
@@ -50,6 +58,23 @@ def make_stored_images(root: Path) -> StoredImages:
         scripted=_image(store, "example/scripted:1", "shared", server, start=script),
         broken=_image(store, "example/broken:1", "shared", server, start="#!/bin/sh\necho cannot go on\nexit 3\n"),
     )
+
+
+def add_overlaid_image(images: StoredImages, module: str) -> str:
+    """An image with an overlay, as postBuild leaves one: it has a module and a command of this name."""
+    reference = "example/overlaid:1"
+    store = images.store
+    overlay = create_overlay(store.image_path(reference) / "overlay", [store.environment_path("shared")])
+    (site_packages(overlay.path) / f"{module}.py").write_text("")
+    program = overlay.path / "bin" / module
+    program.write_text("#!/bin/sh\necho from the overlay\n")
+    program.chmod(0o755)
+    extension = overlay.path / "share" / "jupyter" / "labextensions" / module
+    extension.mkdir(parents=True)
+    build = {"load": "static/entry.js", "extension": "./extension"}
+    described = {"name": module, "version": "1", "jupyterlab": {"_build": build}}
+    (extension / "package.json").write_text(json.dumps(described))
+    return _image(store, reference, "shared", images.server, overlay=overlay.path)
 
 
 def _environment(store: DirectoryStore, key: str, *packages: str, joined: bool) -> None:
@@ -73,7 +98,15 @@ def _uv(*arguments: str) -> None:
     subprocess.run([uv.find_uv_bin(), "--quiet", *arguments], env=environment, check=True, timeout=300)
 
 
-def _image(store: DirectoryStore, reference: str, key: str, server: Path, *, start: str | None = None) -> str:
+def _image(
+    store: DirectoryStore,
+    reference: str,
+    key: str,
+    server: Path,
+    *,
+    start: str | None = None,
+    overlay: Path | None = None,
+) -> str:
     content = store.image_path(reference) / "content"
     content.mkdir(parents=True)
     (content / "README.md").write_text(f"# {reference}\n")
@@ -87,7 +120,7 @@ def _image(store: DirectoryStore, reference: str, key: str, server: Path, *, sta
             reference=reference,
             content=content,
             environment=store.environment_path(key),
-            overlay=None,
+            overlay=overlay,
             server=server,
             start="start" if start is not None else None,
             environment_key=key,
