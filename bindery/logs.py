@@ -11,9 +11,11 @@ import structlog
 def configure(*, as_json: bool, verbose: bool = False) -> None:
     """Set up structlog, and hand on what libraries log from warnings on."""
     level = logging.DEBUG if verbose else logging.INFO
-    renderer = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # Plain tracebacks: pretty ones print local variables, tokens among them.
+    for_people = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+    renderer = structlog.processors.JSONRenderer() if as_json else for_people
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
