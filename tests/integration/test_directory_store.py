@@ -1,0 +1,193 @@
+"""The directory store: only what was finished is found, nothing leads out of it, leftovers go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.directory import DirectoryStore, StoredEnvironment, StoredImage, remove_tree, size
+
+MAKER = """
+import asyncio, sys
+from pathlib import Path
+from registry.directory import DirectoryStore
+
+async def main():
+    store = DirectoryStore(Path(sys.argv[1]))
+    path = store.environment_path("key")
+    async with store.making(path):
+        store.begin(path)
+        (path / "half").write_text("x")
+        print("making", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "data")
+
+
+def _fill(path: Path) -> None:
+    (path / "bin").mkdir(parents=True, exist_ok=True)
+    (path / "bin" / "python").symlink_to(sys.executable)
+
+
+def _environment(store: DirectoryStore, key: str = "key") -> StoredEnvironment:
+    path = store.environment_path(key)
+    store.begin(path)
+    _fill(path)
+    store.settle(path)
+    made = StoredEnvironment(key, path, "3.11.7", "six==1.0\n", False, 10, 5.0)
+    store.finish_environment(made)
+    return made
+
+
+def _server(store: DirectoryStore) -> Path:
+    path = store.server_path("server")
+    _fill(path)
+    store.finish_server("server", {})
+    return path
+
+
+def _image(store: DirectoryStore, reference: str = "gh-a-b:commit") -> StoredImage:
+    environment, path = _environment(store), store.image_path(reference)
+    (path / "content").mkdir(parents=True)
+    server = store.server("server") or _server(store)
+    image = StoredImage(
+        reference, path / "content", environment.path, None, server, "start", "key", {"label": "x"}, 7, 3.0
+    )
+    store.finish_image(image)
+    return image
+
+
+def test_what_was_finished_is_found_as_it_was(store: DirectoryStore) -> None:
+    image = _image(store)
+    assert store.find("gh-a-b:commit") == image
+    assert store.list_images() == [image]
+    assert store.environment("key") == store.list_environments()[0]
+    assert not image.joined
+
+
+def test_names_with_slashes_do_not_collide(store: DirectoryStore) -> None:
+    names = ["a/b:c", "a:b", "a-b:c"]
+    images = [_image(store, name) for name in names]
+    assert [store.find(name) for name in names] == images
+    assert sorted(image.reference for image in store.list_images()) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "a", "a:", ":b", "../a:b", "a:..", "a/../b:c", "/a:b", "a:b/c", "a\0:b", ".a:b", "a:" + "b" * 200]
+)
+def test_references_never_lead_out(store: DirectoryStore, reference: str) -> None:
+    with pytest.raises(ValueError, match="not"):
+        store.find(reference)
+
+
+@pytest.mark.parametrize("key", ["", "..", "a/b", "a+b", ".hidden", "a\n"])
+def test_keys_never_lead_out(store: DirectoryStore, key: str) -> None:
+    with pytest.raises(ValueError, match="not fit"):
+        store.environment(key)
+
+
+def test_without_a_marker_nothing_is_found(store: DirectoryStore) -> None:
+    image = _image(store)
+    (image.content.parent / "image.json").unlink()
+    (image.environment / "environment.json").write_text("{half")
+    assert store.find(image.reference) is None
+    assert store.environment("key") is None
+
+
+def test_an_image_whose_environment_is_gone_is_not_found(store: DirectoryStore) -> None:
+    image = _image(store)
+    store.remove_environment("key")
+    assert store.find(image.reference) is None
+    assert not image.environment.exists()
+
+
+def test_an_environment_whose_interpreter_is_gone_is_not_found(store: DirectoryStore) -> None:
+    made = _environment(store)
+    (made.path / "bin" / "python").unlink()
+    assert store.environment("key") is None
+
+
+def test_sweep_removes_leftovers_and_nothing_else(store: DirectoryStore) -> None:
+    image = _image(store)
+    for path in (store.environment_path("half"), store.image_path("x:y"), store.server_path("half")):
+        _fill(path)
+    store.begin(store.environment_path("draft"))
+    kept = store.environment_path("kept")
+    _fill(kept)
+    removed = store.sweep(keep=[kept])
+    assert {path.name for path in removed} == {"half", "y", "draft"}
+    assert store.find(image.reference) == image
+    assert kept.exists()
+    assert not list((store.root / "cache" / "making").iterdir())
+
+
+async def test_one_holder_at_a_time_and_the_other_is_told(store: DirectoryStore) -> None:
+    path, told, order = store.environment_path("key"), asyncio.Event(), []
+
+    async def on_wait() -> None:
+        told.set()
+
+    async def second() -> None:
+        async with store.making(path, on_wait):
+            order.append("second")
+
+    async with store.making(path):
+        waiting = asyncio.create_task(second())
+        await asyncio.wait_for(told.wait(), 10)
+        store.begin(path)
+        assert store.sweep() == []
+        order.append("first")
+    await asyncio.wait_for(waiting, 10)
+    assert order == ["first", "second"]
+
+
+async def test_a_maker_that_is_killed_leaves_nothing_that_looks_finished(store: DirectoryStore) -> None:
+    argv = [sys.executable, "-c", MAKER, str(store.root)]
+    maker = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
+    assert maker.stdout is not None
+    assert await asyncio.wait_for(maker.stdout.readline(), 30) == b"making\n"
+    path = store.environment_path("key")
+    assert store.environment("key") is None
+    assert store.sweep() == []
+    os.kill(maker.pid, signal.SIGKILL)
+    await maker.communicate()
+    assert store.environment("key") is None
+    assert store.sweep() == [path]
+    assert not path.is_symlink()
+    async with asyncio.timeout(10), store.making(path):
+        _environment(store)
+    assert store.environment("key") is not None
+
+
+def test_write_protected_trees_are_removed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "inner" / "file").write_text("x")
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (tree / "link").symlink_to(outside)
+    (tree / "inner").chmod(0o500)
+    tree.chmod(0o500)
+    remove_tree(tree)
+    assert not tree.exists()
+    assert outside.stat().st_mode & 0o777 == 0o755
+    remove_tree(tree)
+
+
+def test_size_counts_hard_links_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    (tmp_path / "c").symlink_to("nowhere")
+    assert size(tmp_path) == 100 + len("nowhere")
