@@ -33,8 +33,9 @@ _DECODINGS = 4
 
 #: What `encodeURI` leaves alone, and what browsers leave alone in a path, a query and a fragment.
 _URI = ";,/?:@&=+$-_.!~*'()#"
-_PATH = "%/:@!$&'()*+,;=~-._[]|^"
-_QUERY = _PATH + "?`{}"
+_PATH = "%/:@!$&'()*+,;=~-._[]"
+_QUERY = "%/:@!$&()*+,;=~-._[]?|`{}^"
+_FRAGMENT = _PATH + "?|{}^#"
 #: A link's own path: also free of what ends a link in Markdown or HTML.
 _LINK = ";,/:@=+$-_.!~*"
 
@@ -106,7 +107,7 @@ def _inside(wanted: str) -> str:
     return (
         quote(path, safe=_PATH)
         + (question_mark + quote(query, safe=_QUERY) if query else "")
-        + (hash_sign + quote(fragment, safe=_QUERY) if fragment else "")
+        + (hash_sign + quote(fragment, safe=_FRAGMENT) if fragment else "")
     )
 
 
