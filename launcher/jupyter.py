@@ -51,14 +51,8 @@ def command(python: Path, prefixes: Iterable[Path], flags: Iterable[str]) -> lis
 
 
 def under_start_script(script: Path, words: Iterable[str]) -> list[str]:
-    """The command that lets a repository's start script run `words`; one that may not be executed is read by its
-    interpreter, as changing it would show up in Git."""
-    if os.access(script, os.X_OK):
-        return [str(script), *words]
-    with script.open("rb") as file:
-        first = file.readline(256).decode(errors="replace").strip()
-    interpreter = first[2:].split() if first.startswith("#!") else ["/bin/sh"]
-    return [*interpreter, str(script), *words]
+    """The command that lets a repository's start script run `words`. A shell also runs scripts without a #! line."""
+    return ["/bin/sh", "-c", 'exec "$0" "$@"', str(script), *words]
 
 
 def variables(*, token: str, home: Path, config: Path, runtime: Path, prefixes: Iterable[Path]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
@@ -24,10 +23,6 @@ MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 COPY_SECONDS = 300.0
 #: What a log's end is read from, in bytes.
 TAIL_BYTES = 256 * 1024
-#: What programs leave in a home folder; Git does not show it, as the home folder is the work tree.
-HOME_FILES = (".cache/", ".config/", ".ipython/", ".jupyter/", ".local/", ".npm/", ".bash_history", ".python_history")
-ANYWHERE_FILES = (".ipynb_checkpoints/", "__pycache__/", ".virtual_documents/")
-
 #: Longest name of a session.
 MAX_NAME = 50
 
@@ -86,15 +81,6 @@ class SessionFolder:
             raise SessionFailed("Copying the repository's files took too long.") from error
         if ended.returncode != 0:
             raise copy_failed(ended.stderr.decode(errors="replace"))
-        await asyncio.to_thread(self._hide_home_files)
-
-    def _hide_home_files(self) -> None:
-        git = self.repo / ".git"
-        if git.is_dir() and not git.is_symlink():
-            (git / "info").mkdir(exist_ok=True)
-            with (git / "info" / "exclude").open("a") as file:
-                file.write("".join(f"/{name}\n" for name in HOME_FILES))
-                file.write("".join(f"{name}\n" for name in ANYWHERE_FILES))
 
     def tail(self, lines: int) -> str:
         """The log's last lines. The session can replace the file, so only a plain one is read."""

@@ -28,7 +28,8 @@ _log = structlog.get_logger(__name__)
 class Nursery:
     """Parents that are there when they are needed: one that has ended is replaced at the next request.
 
-    `server` gives the current server environment, once there is one; `data_dir` holds all environments and images.
+    `server` gives the current server environment, once there is one; `data_dir` holds all environments and images. What
+    else sessions have to see, such as the Pythons that environments are made with, the sandbox keeps visible.
     """
 
     def __init__(
@@ -58,16 +59,16 @@ class Nursery:
         """End the parents and with them their children."""
         if self._warming is not None:
             self._warming.cancel()
-            with contextlib.suppress(asyncio.CancelledError, BinderyError, OSError):
-                _, zygote = await self._warming
-                await zygote.close()
+            await _close(self._warming)
         if self._plain is not None:
             await self._plain.close()
 
     async def warm(self, server: Path) -> Zygote | None:
         """The parent that has imported this server; None if there is none, and a plain start has to do."""
         if self._warming is not None and _failed(self._warming):
+            ended = self._warming
             self.open()
+            await _close(ended)
         if self._warming is None:
             return None
         try:
@@ -124,3 +125,9 @@ def _nestable(argv: list[str]) -> list[str]:
 
 def _failed(task: asyncio.Task[tuple[Path, Zygote]]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None or not task.result()[1].alive)
+
+
+async def _close(task: asyncio.Task[tuple[Path, Zygote]]) -> None:
+    with contextlib.suppress(asyncio.CancelledError, BinderyError, OSError):
+        _, zygote = await task
+        await zygote.close()

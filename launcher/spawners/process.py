@@ -160,7 +160,8 @@ class ProcessSpawner:
     async def _launch(self, request: SessionRequest, image: StoredImage, folder: SessionFolder) -> None:
         await asyncio.to_thread(folder.make)
         assignment = assign(request, image, folder, allow_origin=self._allow_origin)
-        parent = None if image.joined or image.start else await self._nursery.warm(image.server)
+        plainly = image.joined or image.start is not None
+        parent = None if plainly else await self._nursery.warm(image.server)
         filling = _fill(folder, image, assignment)
         if parent is not None:
             forking = self._begin(parent, request, folder, assignment, assignment.flags)
@@ -169,7 +170,7 @@ class ProcessSpawner:
         await filling
         parent = await self._nursery.plain()
         argv = self._sandbox.wrap(
-            await asyncio.to_thread(command, assignment, image, folder),
+            command(assignment, image, folder),
             writable=[folder.path],
             readable=[*assignment.lower, image.server, *self._folders.ways],
         )

@@ -77,7 +77,7 @@ async def subject(request: pytest.FixtureRequest, images: StoredImages) -> Async
             await spawner.stop(name)
 
 
-@pytest.fixture(params=["shared", "joined", "scripted"])
+@pytest.fixture(params=["shared", "joined"])
 def image(request: pytest.FixtureRequest, images: StoredImages) -> str:
     return str(getattr(images, request.param))
 

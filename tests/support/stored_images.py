@@ -17,6 +17,8 @@ from registry.overlay import create_overlay, site_packages
 
 #: What the server environment leaves out: it costs most of a server's start, and nothing in it needs it.
 OVERRIDE = "rfc3987-syntax ; sys_platform == 'never'\n"
+#: What an image's content tells Git to overlook: the home folder is the work tree.
+HOME_FILES = "/.cache/\n/.config/\n/.ipython/\n/.jupyter/\n/.local/\n/.npm/\n/.bash_history\n"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def make_stored_images(root: Path) -> StoredImages:
     store.finish_server("server", {"created_at": time.time()})
     _environment(store, "shared", "ipykernel", "pip", joined=False)
     _environment(store, "joined", "jupyterlab", "ipykernel", "pip", joined=True)
-    script = '#!/bin/sh\nexport FROM_START=yes\nexec "$@"\n'
+    script = 'export FROM_START=yes\nexec "$@"\n'
     return StoredImages(
         store,
         server,
@@ -112,7 +114,9 @@ def _image(
     (content / "README.md").write_text(f"# {reference}\n")
     if start is not None:
         (content / "start").write_text(start)
+        (content / "start").chmod(0o755)
     _git(content, "init", "--quiet", "--initial-branch=main")
+    (content / ".git" / "info" / "exclude").write_text(HOME_FILES)
     _git(content, "add", "--all")
     _git(content, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message=The first")
     store.finish_image(
