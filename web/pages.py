@@ -13,9 +13,9 @@ from starlette.responses import RedirectResponse, Response
 
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
 from web import assets, badges, links
-from web.shell import FAVICONS, Pages, Recent, error_page, gone_page, not_found, render
+from web.shell import FAVICONS, SCRIPTLESS, Pages, Recent, error_page, gone_page, not_found, render
 
-__all__ = ["Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
+__all__ = ["SCRIPTLESS", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
 
 #: Longer texts, and those with characters that cannot be typed, are no repository's name.
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,2000}")
@@ -146,7 +146,7 @@ def _launching(pages: Pages, request: Request, provider: links.Provider, spec: s
         repo=repo,
         ref=ref,
         opens=next(filter(None, (request.query_params.get(name, "") for name in links.PATH_NAMES)), ""),
-        repo_url=home + repo if home else repo if re.match(r"https?://", repo) else "",
+        repo_url=f"{home.rstrip('/')}/{repo}" if home else repo if re.match(r"https?://", repo) else "",
         build_url=build_url,
         link=link,
         image=image,
@@ -162,7 +162,7 @@ def _invalid(pages: Pages, request: Request, provider: links.Provider, spec: str
         f"“{repo}” is not complete: the link has to name the repository and a branch, tag or commit."
         if better
         else f"“{repo}” does not name a repository in the way that {provider['displayName']} links do.",
-        hint=f"Did you mean {better}?"
+        hint=f"Add one, such as {better}."
         if better
         else "Paste the repository's address into the form; it makes the link.",
     )

@@ -62,8 +62,9 @@ class Pages:
         return f"{self.base_url}static/{name}?v={self.files[name].digest}"
 
     def public(self, request: Request) -> str:
-        """The absolute address of the service, with a slash at its end."""
-        return self.public_url or f"{request.url.scheme}://{request.url.netloc}{self.base_url}"
+        """The absolute address of the service, with a slash at its end; without its host where the request names none."""
+        host = f"{request.url.scheme}://{request.url.netloc}" if request.url.netloc else ""
+        return self.public_url or host + self.base_url
 
 
 # --- rendering ----------------------------------------------------------------------------------------------
@@ -76,10 +77,11 @@ def render(
     *,
     status: int = 200,
     config: Mapping[str, Any] | None = None,
+    scripts: bool = True,
     **context: Any,
 ) -> Response:
     """A page from a template, under a policy that runs only our own scripts."""
-    nonce = secrets.token_urlsafe(16)
+    nonce = secrets.token_urlsafe(16) if scripts else ""
     text = _ENVIRONMENT.get_template(template).render(
         pages=pages,
         nonce=nonce,
@@ -118,7 +120,7 @@ def _modules(pages: Pages) -> dict[str, dict[str, str]]:
 def _headers(nonce: str) -> dict[str, str]:
     policy = (
         "default-src 'self'",
-        f"script-src 'self' 'nonce-{nonce}'",
+        f"script-src 'self' 'nonce-{nonce}'" if nonce else "script-src 'none'",
         "style-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
@@ -134,6 +136,10 @@ def _headers(nonce: str) -> dict[str, str]:
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
+
+
+#: The headers of a page without scripts, for whoever sends the body of `gone_page` in an answer of its own.
+SCRIPTLESS: Mapping[str, str] = _headers("")
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -179,4 +185,4 @@ def not_found(pages: Pages, request: Request) -> Response:
 
 def gone_page(pages: Pages, request: Request, *, relaunch: str = "", reason: str = "") -> Response:
     """The page of a session that has ended. `relaunch` is its link, such as `v2/gh/owner/name/HEAD?labpath=a.ipynb`."""
-    return render(pages, request, "gone.html", status=424, relaunch=relaunch, reason=reason)
+    return render(pages, request, "gone.html", status=424, scripts=False, relaunch=relaunch, reason=reason)

@@ -235,6 +235,13 @@ async def test_a_failure_says_why_and_how_to_mend_it(page: Page, play: Stage) ->
     assert play.visits == ["", ""]
 
 
+async def test_the_reason_stands_on_a_line_of_its_own(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("building", "\x1b[31m40 %")
+    play.play("failed", "It broke.\n")
+    await expect(page.locator(".log-line")).to_have_text(["40 %", "It broke."])
+
+
 async def test_a_failure_without_a_reason_still_says_something(page: Page, play: Stage) -> None:
     await page.goto("/v2/gh/o/r/HEAD")
     play.play("failed", "")

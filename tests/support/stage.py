@@ -75,7 +75,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def _app(opened: Stage) -> FastAPI:
-    known = Pages(PROVIDERS, version="1.2.3", notice="One computer only.", homes={"gh": "https://github.com/"})
+    known = Pages(PROVIDERS, version="1.2.3", notice="One computer only.", homes={"gh": "https://github.com"})
     app = FastAPI()
     app.include_router(pages.router(known))
     app.add_exception_handler(404, lambda request, error: pages.not_found(known, request))

@@ -7,6 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bindery.errors import PathRefused
+from bindery.settings import ProviderSettings
+from builder.guard import Guard, GuardedClient
+from builder.providers import providers
 from tests.support.link_vectors import GH, GIT, JOINED, PASTED, PROVIDERS, ZENODO
 from web import badges, links
 
@@ -152,6 +155,13 @@ def test_any_text_becomes_a_link_without_a_login_or_a_failure(text: str) -> None
     provider = next(each for each in PROVIDERS if each["id"] == target.provider)
     if not any("\ud800" <= character <= "\udfff" for character in text):
         assert links.launch_path(target, provider).isascii()
+
+
+async def test_the_real_providers_are_recognised() -> None:
+    client = GuardedClient(Guard(allow_private=False, timeout_seconds=1))
+    displays = [provider.display for provider in providers(ProviderSettings(), client).values()]
+    for text, prefix in {"https://github.com/o/r": "gh", "o/r": "gh", "https://git.example.com/o/r": "git"}.items():
+        assert links.recognise(text, displays).provider == prefix
 
 
 def test_a_badge_names_picture_and_link_in_every_kind_of_document() -> None:

@@ -47,7 +47,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         PROVIDERS,
         version="1.2.3",
         notice="One computer only.",
-        homes={"gh": "https://github.com/"},
+        homes={"gh": "https://github.com"},
         recent=lambda: [Recent("o/<b>r</b>", "v2/gh/o/r/HEAD")],
     )
     async with _client(known) as opened:
@@ -85,7 +85,6 @@ def _config(page: httpx.Response) -> dict[str, Any]:
         ("/nothing", 404),
         ("/static/nothing.js", 404),
         ("/static/..%2fpages.py", 404),
-        ("/gone", 424),
         ("/busy", 503),
     ],
 )
@@ -200,6 +199,10 @@ async def test_a_session_that_ended_leads_to_a_new_one(client: httpx.AsyncClient
     page = await client.get("/gone")
     assert 'href="/v2/gh/o/r/HEAD?labpath=a.ipynb"' in page.text
     assert "It was idle." in page.text
+    assert page.status_code == 424
+    assert "<script" not in page.text
+    assert "script-src 'none'" in page.headers["content-security-policy"]
+    assert all(page.headers[name] == value for name, value in pages.SCRIPTLESS.items())
 
 
 async def test_links_of_the_first_binder_still_lead_somewhere() -> None:

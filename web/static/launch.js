@@ -18,6 +18,8 @@ const PHASES = {
   launching: ["start", "Opening your notebook server…"],
 };
 
+const TITLES = { fetch: "Gathering", build: "Binding", start: "Opening" };
+
 const part = (id) => document.getElementById(id);
 const log = new Log();
 const stepper = new Stepper();
@@ -28,12 +30,14 @@ function follow() {
   stream.onmessage = ({ data }) => {
     const event = JSON.parse(data);
     const phase = String(event.phase ?? "").toLowerCase();
-    if (event.message) log.write(event.message);
-    if (phase === "ready" || phase === "failed" || phase === "failure") {
+    const last = phase === "ready" || phase === "failed" || phase === "failure";
+    if (last) {
+      log.conclude(event.message ?? "");
       stream.close();
       if (phase === "ready") ready(event);
       else failed(event);
     } else {
+      log.write(event.message ?? "");
       progress(phase, event);
     }
   };
@@ -51,6 +55,7 @@ function progress(phase, event) {
   if (step) {
     stepper.to(step);
     status = sentence;
+    document.title = `${TITLES[step]}: ${launch.title} · Bindery`;
   }
   if (event.plan) showPlan(event.plan, event.environment);
   if (phase === "waiting" || phase === "launching") part("detail").textContent = (event.message ?? "").trim();
@@ -75,7 +80,11 @@ function failed({ message, hint, code, retryable }) {
   const box = part("failure");
   box.replaceChildren(element("h2", "What went wrong"));
   box.append(element("p", (message ?? "").trim() || "The service gave no reason. The log may tell more.", "message"));
-  if (hint) box.append(element("p", hint.trim(), "hint"));
+  if (hint) {
+    const cure = element("p", "", "hint");
+    cure.append(element("strong", "What helps: "), hint.trim());
+    box.append(cure);
+  }
   box.append(actions(retryable));
   if (code) {
     const line = element("p", "Code: ", "code");

@@ -24,6 +24,12 @@ export class Log {
     });
   }
 
+  /** The last words of a launch do not belong to an unfinished progress bar. */
+  conclude(text) {
+    this.#terminal.freshLine();
+    this.write(text);
+  }
+
   write(text) {
     this.#terminal.write(text);
     this.#timer ||= setTimeout(() => this.#draw(), PAUSE_MS);

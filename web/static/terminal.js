@@ -42,6 +42,12 @@ export class Terminal {
     return first;
   }
 
+  /** What follows begins on a line of its own. */
+  freshLine() {
+    if (this.lines.at(-1).length) this.#newline();
+    this.#style = plain();
+  }
+
   text() {
     return this.lines.map((runs) => runs.map((run) => run.text).join("")).join("\n");
   }
