@@ -62,7 +62,7 @@ class Pages:
         return f"{self.base_url}static/{name}?v={self.files[name].digest}"
 
     def public(self, request: Request) -> str:
-        """The absolute address of the service, with a slash at its end; without its host where the request names none."""
+        """The absolute address of the service, with a final slash; only its path where the request names no host."""
         host = f"{request.url.scheme}://{request.url.netloc}" if request.url.netloc else ""
         return self.public_url or host + self.base_url
 
