@@ -77,14 +77,13 @@ class Exchange:
         self._response_body: Body | None = None
         self._rechunk = False
         self._close = not head.keep_alive
+        self._told = False
         self._over = False
 
     def start(self) -> None:
         """Send the request, at once if a connection is open."""
         traffic, name = self._traffic, self._name
         traffic.counters.requests += 1
-        traffic.ledger.opened(name)
-        traffic.ledger.on_activity(name, time())
         self._visitor.limit(traffic.limits.response_seconds)
         route = traffic.routes.lookup(name)
         upstream = traffic.pool.take(route.address) if route is not None else None
@@ -108,6 +107,10 @@ class Exchange:
     def _attach(self, upstream: Upstream) -> None:
         self._upstream = upstream
         upstream.user = self
+        if not self._told:
+            self._told = True
+            self._traffic.ledger.opened(self._name)
+            self._traffic.ledger.on_activity(self._name, time())
         if self._visitor.full():
             upstream.pause()
         self._visitor.resume()
@@ -268,7 +271,8 @@ class Exchange:
         self._over = True
         if self._search is not None and self._search is not asyncio.current_task():
             self._search.cancel()
-        self._traffic.ledger.closed(self._name)
+        if self._told:
+            self._traffic.ledger.closed(self._name)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -186,6 +186,13 @@ class TrafficProtocol(HttpToolsProtocol):
         self.transport.write(answer.encode(close=True))
         self._linger()
 
+    def _finish(self) -> None:
+        self.limit(self.traffic.limits.response_seconds)
+        if self._body.done:
+            self.transport.close()
+        else:
+            self._linger()
+
     def _linger(self) -> None:
         """Close so that the answer gets through: end our side, and throw away what comes for a while."""
         self._stage = _Stage.LINGER
@@ -231,7 +238,7 @@ class TrafficProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if close or self.closing:
-            self.transport.close() if self._body.done else self._linger()
+            self._finish()
             return
         self._stage = _Stage.IDLE
         self.limit(self.timeout_keep_alive)

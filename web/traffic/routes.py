@@ -36,6 +36,7 @@ class Routes(Protocol):
 class Ledger(Protocol):
     """Learns what sessions are used; called for every request, so it must return at once.
 
+    Only names whose server was reached are told, so visitors cannot fill it with names of their own.
     Every `opened` is followed by exactly one `closed`: a request with its answer, or a WebSocket's whole life.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import defaultdict
 from typing import Protocol
 
@@ -11,6 +12,18 @@ from web.traffic.watch import NEVER, Watch
 
 #: A full accept queue of a Unix socket refuses at once instead of letting wait.
 _RETRY_SECONDS = 0.02
+
+
+def _connected(path: str) -> socket.socket:
+    """A Unix socket connects at once or not at all; asyncio takes a full accept queue for a connection."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class User(Protocol):
@@ -141,7 +154,8 @@ class Pool:
     async def _connect(self, address: Address) -> Upstream:
         loop = asyncio.get_running_loop()
         if address.socket is not None:
-            return (await loop.create_unix_connection(lambda: Upstream(self, address), address.socket))[1]
+            connected = _connected(address.socket)
+            return (await loop.create_unix_connection(lambda: Upstream(self, address), sock=connected))[1]
         host, port = address.host or "", address.port or 0
         return (await loop.create_connection(lambda: Upstream(self, address), host, port))[1]
 

@@ -59,12 +59,14 @@ def service() -> Service:
 @pytest.fixture
 def serve(tmp_path: Path, service: Service) -> Serve:
     @contextlib.asynccontextmanager
-    async def start(handler: Handler, **options: Any) -> AsyncIterator[tuple[int, Known, Traffic]]:
+    async def start(
+        handler: Handler, *, keep_alive_seconds: int = 5, **options: Any
+    ) -> AsyncIterator[tuple[int, Known, Traffic]]:
         known = Known()
         async with session_server(tmp_path, handler) as route:
             known.fast["s"] = route
             traffic = traffic_of(known, **options)
-            async with serving(service.app, traffic) as port:
+            async with serving(service.app, traffic, timeout_keep_alive=keep_alive_seconds) as port:
                 yield port, known, traffic
         assert not any(known.open.values())
 

@@ -291,6 +291,8 @@ async def test_sessions_that_ended_or_never_were(serve: Serve, upgrade: tuple[st
             assert (answer.headers["content-type"], answer.body) == ("text/plain", b"old")
         async with visitor(port) as client:
             assert (await client.ask(get("/user/never/", *upgrade))).status == 404
+        assert not known.open
+        assert not known.active
 
 
 async def test_a_route_that_memory_does_not_know_is_resolved(serve: Serve) -> None:
