@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: Seconds between asking a process group to end and killing it.
 GRACE_SECONDS = 2.0
+#: Seconds without output after which a program that has ended is taken to have said everything.
+QUIET_SECONDS = 0.5
 #: A log line is cut here, in bytes: a program that never ends its line must not fill memory.
 MAX_LINE_BYTES = 64 * 1024
 
@@ -53,6 +55,8 @@ async def spawned(
         yield process
     finally:
         await asyncio.shield(end_group(process))
+        # Who left the group may still hold the other end of a pipe.
+        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def end_group(process: asyncio.subprocess.Process) -> None:
@@ -103,14 +107,14 @@ async def run_lines(
     """Run a program and hand on each line of its output, stderr included, as it comes; return its exit code.
 
     Lines keep their end; longer ones than `MAX_LINE_BYTES` come in pieces; bytes that are not UTF-8 are replaced.
-    What `on_line` returns is awaited, so that it can slow down a program that writes too fast.
-    Raises as `run` does.
+    What `on_line` returns is awaited, so that it can slow down a program that writes too fast. Processes that outlive
+    the program are not waited for. Raises as `run` does.
     """
     async with spawned(argv, env=env, cwd=cwd, merge_stderr=True) as process:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(timeout_seconds):
-                async for line in _lines(process.stdout):
+                async for line in _lines(process, process.stdout):
                     taken = on_line(line.decode(errors="replace"))
                     if taken is not None:
                         await taken
@@ -119,14 +123,26 @@ async def run_lines(
             raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(process: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Lines until the stream ends, or until it is quiet after the program's end."""
     while True:
+        reading = asyncio.create_task(_line(stream))
         try:
-            line = await stream.readuntil(b"\n")
-        except asyncio.IncompleteReadError as end:
-            if end.partial:
-                yield end.partial
+            while not (await asyncio.wait({reading}, timeout=QUIET_SECONDS))[0]:
+                if process.returncode is not None:
+                    return
+            line = await reading
+        finally:
+            reading.cancel()
+        if not line:
             return
-        except asyncio.LimitOverrunError as overrun:
-            line = await stream.readexactly(max(overrun.consumed, 1))
         yield line
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as overrun:
+        return await stream.readexactly(max(overrun.consumed, 1))

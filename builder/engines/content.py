@@ -12,7 +12,8 @@ from yarl import URL
 from bindery.errors import DiskFull, InternalError
 from bindery.process import Finished, run
 from builder import git
-from builder.engines.uv import BUILD_VARIABLE, ROOT_VARIABLE, Bench
+from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
+from builder.engines.uv import Bench
 
 #: What programs leave in a home folder; the work tree is the home folder of its sessions.
 _HOME_FILES = (
@@ -115,7 +116,8 @@ def without_login(url: str) -> str:
     """A URL without user and password; what is no URL stays as it is."""
     if "://" not in url:
         return url
-    return str(URL(url).with_user(None))
+    address = URL(url)
+    return str(address.with_user(None)) if address.host else url
 
 
 def _target(link: Path) -> Path:

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
 
-from builder.engines.uv import BUILD_VARIABLE, ROOT_VARIABLE
 from registry.directory import remove_tree
+
+#: Carried by everything that a build starts, so that it can be found and ended: the build's id, the data directory.
+BUILD_VARIABLE = "BINDERY_BUILD"
+ROOT_VARIABLE = "BINDERY_BUILD_ROOT"
 
 _END_SECONDS = 5.0
 
 
-def end_processes(root: Path, running: Collection[str]) -> int:
-    """End all processes of builds in the data directory `root` other than `running`; return how many there were."""
-    found = [process for process in psutil.process_iter() if _belongs(process, str(root), running)]
-    for process in found:
+def end_others(root: Path, running: Collection[str]) -> None:
+    """End all processes of builds in the data directory `root` other than `running`."""
+    _end([process for process, build in _processes(root) if build not in running])
+
+
+def end_build(root: Path, build_id: str) -> None:
+    """End all processes of one build."""
+    _end([process for process, build in _processes(root) if build == build_id])
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(found, timeout=_END_SECONDS)
-    return len(found)
+    psutil.wait_procs(processes, timeout=_END_SECONDS)
 
 
-def _belongs(process: psutil.Process, root: str, running: Collection[str]) -> bool:
-    try:
-        environment = process.environ()
-    except (psutil.Error, OSError):
-        return False
-    build = environment.get(BUILD_VARIABLE)
-    return build is not None and build not in running and environment.get(ROOT_VARIABLE) == root
+def _processes(root: Path) -> Iterator[tuple[psutil.Process, str]]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if environment.get(ROOT_VARIABLE) == str(root) and BUILD_VARIABLE in environment:
+                yield process, environment[BUILD_VARIABLE]
 
 
 def remove_scratch(builds: Path, running: Collection[str]) -> None:

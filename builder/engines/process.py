@@ -20,7 +20,7 @@ from builder.engines.content import WorkTree, without_login
 from builder.engines.environment import make_environment, write_files
 from builder.engines.installer import Installer, folders
 from builder.engines.interpreters import Interpreter, Interpreters, find_interpreters, own_interpreter
-from builder.engines.leftovers import end_processes, remove_scratch
+from builder.engines.leftovers import end_others, remove_scratch
 from builder.engines.narration import Say, narrate
 from builder.engines.postbuild import run_post_build
 from builder.engines.server import make_server, server_id
@@ -140,7 +140,7 @@ class ProcessEngine:
     async def reap(self, running: Collection[str]) -> None:
         """Remove what builds other than `running` left behind, processes included."""
         alive = {*running, *self._active}
-        await asyncio.to_thread(end_processes, self._store.root, alive)
+        await asyncio.to_thread(end_others, self._store.root, alive)
         await asyncio.to_thread(remove_scratch, self._store.root / "builds", alive)
         await asyncio.to_thread(self._store.sweep)
 

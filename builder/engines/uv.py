@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -23,11 +24,8 @@ from bindery.errors import (
 )
 from bindery.process import ProcessTimeout, run_lines
 from bindery.sandbox import Sandbox, inherited
+from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE, end_build
 from builder.engines.narration import Say
-
-#: Carried by everything that a build starts, so that a later service can find and end it.
-BUILD_VARIABLE = "BINDERY_BUILD"
-ROOT_VARIABLE = "BINDERY_BUILD_ROOT"
 
 #: Settings of uv that an operator may make by environment: where packages come from, and how to reach that place.
 _SETTINGS = re.compile(
@@ -103,6 +101,9 @@ class Bench:
             )
         except ProcessTimeout as error:
             raise BuildTimedOut(f"The build took longer than {self.timeout_seconds:g} seconds.") from error
+        finally:
+            if not self.sandbox.active:
+                await asyncio.shield(asyncio.to_thread(end_build, self.root, self.build_id))
         return code, "".join(last)
 
 

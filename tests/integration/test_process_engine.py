@@ -29,8 +29,8 @@ from bindery.errors import (
 )
 from bindery.settings import BuildSettings, Settings
 from builder.engines.base import BuildJob
+from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.engines.process import ProcessEngine
-from builder.engines.uv import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.plan import Install, Kind, Plan, Source
 from db.events import Event
 from registry.directory import DirectoryStore, StoredImage
@@ -579,10 +579,12 @@ def _endless(bench: Bench) -> BuildJob:
     return bench.job({"postBuild": script}, post_build="postBuild")
 
 
+@pytest.mark.parametrize("boxed", [True, False])
 @pytest.mark.parametrize("way", ["close", "cancel"])
 async def test_ending_the_generator_ends_all_it_started(
-    engine: ProcessEngine, store: DirectoryStore, bench: Bench, way: str
+    data_dir: Path, store: DirectoryStore, bench: Bench, way: str, boxed: bool
 ) -> None:
+    engine = await ProcessEngine.open(Settings(data_dir=data_dir, build=BuildSettings(sandbox=boxed)))
     job = _endless(bench)
     started = asyncio.Event()
 
@@ -602,10 +604,21 @@ async def test_ending_the_generator_ends_all_it_started(
     if way == "cancel":
         task.cancel()
     await asyncio.wait({task})
-    assert _children_of(job.build_id) == [] or not engine.sandbox.active
+    assert _children_of(job.build_id) == []
     assert store.find(job.image) is None
     assert not store.image_path(job.image).exists()
     assert not (store.root / "builds" / job.build_id).exists()
+
+
+async def test_without_a_box_what_post_build_leaves_running_ends_too(
+    data_dir: Path, store: DirectoryStore, bench: Bench
+) -> None:
+    engine = await ProcessEngine.open(Settings(data_dir=data_dir, build=BuildSettings(sandbox=False)))
+    job = bench.job({"postBuild": "setsid sleep 600 &\npip install -q six\necho done\n"}, post_build="postBuild")
+    image, log = await _build(engine, store, job)
+    assert log.endswith("done\n")
+    assert _python(image, "import six; print(six.__name__)") == "six"
+    assert _children_of(job.build_id) == []
 
 
 @pytest.mark.parametrize("line", ["Building environment", "Installed", "started"])
