@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from builder.reading import shown
+from builder.reading import MAX_WORD, shown
 from builder.tree import Tree
 
 _EXTRAS = re.compile(r"\[[^\]]*\]$")
@@ -42,6 +42,8 @@ def check_local(tree: Tree, value: str, *, buildable: bool = False) -> Problem |
 
 def local_path(value: str) -> str | None:
     """The path in the tree that a local requirement names ("" is the root); None when it is outside."""
+    if len(value) > MAX_WORD:
+        return None
     bare = re.split(r"\s*;|\s|#", value.strip().strip("\"'"), maxsplit=1)[0]
     bare = _EXTRAS.sub("", unquote(bare.removeprefix("file:")))
     path = posixpath.normpath(bare)

@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from builder.localpath import check_local, local_path
 from builder.plan import Install, Source
 from builder.pythons import Choice, default_choice, minor
-from builder.reading import Reading, invalid, rows, shown, table
+from builder.reading import MAX_WORD, Reading, invalid, rows, shown, table
 
 _VERSION = re.compile(r"\d+(\.\d+)*")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -59,7 +59,10 @@ def pipfile_python(reading: Reading, lock: dict[str, Any], pipfile: dict[str, An
 
 
 def render_lock(reading: Reading, path: str, lock: dict[str, Any]) -> Rendered:
-    """The pinned packages of Pipfile.lock, `default` and `develop`, with their markers and hashes."""
+    """The packages of Pipfile.lock, `default` and `develop`, with their markers and hashes.
+
+    It is complete, so nothing is added to it, although Pipenv leaves versions open that were not for its own platform.
+    """
     merged = {**table(path, lock.get("develop", {}), "develop"), **table(path, lock.get("default", {}), "default")}
     meta = table(path, lock.get("_meta", {}), "_meta")
     return _render(reading, path, merged, meta.get("sources", []), locked=True)
@@ -83,7 +86,7 @@ def _render(reading: Reading, path: str, packages: dict[str, Any], sources: obje
         if not is_local and not re.search(r"==[^*]*$| @ ", line.partition(" ; ")[0].partition(" --hash")[0]):
             unpinned.append(name)
     text = "".join(f"{line}\n" for line in lines)
-    install = Install(Source.TEXT, text=text, locked=locked and not unpinned)
+    install = Install(Source.TEXT, text=text, locked=locked)
     return Rendered(install, local, tuple(unpinned), len(packages))
 
 
@@ -95,16 +98,12 @@ def _indexes(reading: Reading, path: str, sources: object) -> Iterator[str]:
         if "$" in url or not re.fullmatch(r"https?://[^\s#\\]+", url):
             reading.warn(f"{path}: the package index {shown(url)} is not used; its address cannot be read.")
             continue
-        reading.warn(f"{path}: packages also come from the index {shown(_without_login(url))}.")
+        reading.warn(f"{path}: packages also come from the index {shown(url)}.")
         yield f"--extra-index-url {url}"
 
 
-def _without_login(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url)
-
-
 def _requirement(reading: Reading, path: str, name: str, entry: dict[str, Any]) -> tuple[str, bool]:
-    if not _NAME.fullmatch(name):
+    if len(name) > MAX_WORD or not _NAME.fullmatch(name):
         raise invalid(path, "not the name of a package", text=name)
     where = _place(path, name, entry)
     if where is not None:
@@ -116,9 +115,9 @@ def _requirement(reading: Reading, path: str, name: str, entry: dict[str, Any]) 
 def checked(path: str, line: str) -> str:
     """A rendered requirement, when it is one, on one line; raises `InvalidDependencyFile`."""
     try:
-        Requirement(line)
-        if not line.isprintable():
+        if len(line) > MAX_WORD or not line.isprintable():
             raise InvalidRequirement(line)
+        Requirement(line)
     except (InvalidRequirement, RecursionError):
         raise invalid(path, "not a requirement that can be understood", text=line) from None
     return line
@@ -128,7 +127,7 @@ def _place(path: str, name: str, entry: dict[str, Any]) -> str | None:
     where = entry.get("path")
     if where is None and isinstance(entry.get("file"), str) and "://" not in entry["file"]:
         where = entry["file"]
-    if where is not None and (not isinstance(where, str) or not _PLAIN.fullmatch(where)):
+    if where is not None and (not isinstance(where, str) or not _PLAIN.fullmatch(where) or len(where) > MAX_WORD):
         raise invalid(path, f"the path of {name} cannot be read", text=str(where))
     return where
 

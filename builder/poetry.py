@@ -17,7 +17,7 @@ from builder.localpath import check_local, local_path
 from builder.pipfile import Rendered, checked
 from builder.plan import Install, Source
 from builder.pythons import Bounds, poetry_bounds
-from builder.reading import Reading, invalid, rows, shown, table
+from builder.reading import MAX_WORD, Reading, invalid, rows, shown, table
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SCP = re.compile(r"(?:(\w+)@)([\w.-]+):(?!//)(.+)")
@@ -61,10 +61,10 @@ def render_poetry(reading: Reading, path: str, lock: dict[str, Any], settings: d
 
 def _check_identity(path: str, package: dict[str, Any]) -> None:
     name, version = package.get("name"), package.get("version")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or len(name) > MAX_WORD or not _NAME.fullmatch(name):
         raise invalid(path, "a package without a proper name", text=str(name))
     try:
-        Version(version if isinstance(version, str) else "")
+        Version(version if isinstance(version, str) and len(version) <= MAX_WORD else "")
     except InvalidVersion:
         raise invalid(path, f"{name} has no proper version", text=str(version)) from None
 
@@ -163,6 +163,8 @@ def _for_python(package: dict[str, Any], python: str) -> bool:
 def _requirement(reading: Reading, path: str, package: dict[str, Any], marker: str) -> tuple[str, bool]:
     name, source = package["name"], _dig(package, "source")
     kind, url = source.get("type"), str(source.get("url", ""))
+    if len(url) > MAX_WORD:
+        raise invalid(path, f"the address of {shown(name)} is too long", text=url)
     if kind in ("file", "directory"):
         return _local(reading, path, package, url), True
     folder = f"#subdirectory={source['subdirectory']}" if source.get("subdirectory") else ""
@@ -205,6 +207,5 @@ def _index(reading: Reading, path: str, package: dict[str, Any]) -> Iterator[str
     url = str(source.get("url", ""))
     if not re.fullmatch(r"https?://[^\s#\\]+", url):
         raise invalid(path, "not the address of a package index", text=url)
-    bare = re.sub(r"//[^/@]*@", "//", url)
-    reading.warn(f"{path}: packages also come from the index {shown(bare)}.")
+    reading.warn(f"{path}: packages also come from the index {shown(url)}.")
     yield f"--extra-index-url {url}"

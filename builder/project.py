@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from builder.plan import Install, Source
 from builder.pythons import Bounds, bounds_of
-from builder.reading import Reading, invalid, rows, table
+from builder.reading import MAX_WORD, Reading, invalid, rows, table
 from builder.requirements import parse_lines
 
 
@@ -79,10 +79,10 @@ def dependencies(reading: Reading, project: Project) -> list[str]:
     """What [project] lists as dependencies; raises `InvalidDependencyFile`."""
     path = project.path or "pyproject.toml"
     listed = rows(path, project.metadata.get("dependencies", []), "dependencies in [project]")
-    lines = [re.sub(r"\s+", " ", text) if isinstance(text, str) else "" for text in listed]
+    lines = [" ".join(text.split()) if isinstance(text, str) else "" for text in listed]
     for text, line in zip(listed, lines, strict=True):
         try:
-            Requirement(line)
+            Requirement(line if len(line) <= MAX_WORD else "")
         except (InvalidRequirement, RecursionError):
             hint = "Each of the dependencies must be a requirement such as numpy>=2."
             raise invalid(path, "not a requirement", text=str(text), hint=hint) from None

@@ -17,6 +17,7 @@ from builder.runtime import Runtime
 KNOWN_PYTHONS = ("3.14", "3.13", "3.12", "3.11", "3.10", "3.9", "3.8")
 #: No minor version ever had as many patch releases.
 _PATCHES = range(40)
+_MAX_RANGE = 500
 _PYTHON_VERSION = re.compile(r"(?:c?python-?)?(\d+)(?:\.(\d+))?(?:\.\d+)?(?:(?:a|b|rc)\d+)?(?:[+-].*)?")
 
 
@@ -104,7 +105,7 @@ def bounds_of(text: object, path: str) -> Bounds | None:
     if text is None:
         return None
     try:
-        return Bounds(SpecifierSet(text if isinstance(text, str) else "?"), path)
+        return Bounds(SpecifierSet(text if isinstance(text, str) and len(text) <= _MAX_RANGE else "?"), path)
     except InvalidSpecifier:
         hint = 'Write it as in requires-python = ">=3.10".'
         raise invalid(path, "not a range of Python versions", text=str(text), hint=hint) from None
@@ -112,7 +113,7 @@ def bounds_of(text: object, path: str) -> Bounds | None:
 
 def poetry_bounds(text: object, path: str) -> Bounds | None:
     """The bounds in Poetry's notation, with ^ and alternatives; None where they cannot be read."""
-    if not isinstance(text, str) or "||" in text:
+    if not isinstance(text, str) or "||" in text or len(text) > _MAX_RANGE:
         return None
     try:
         return Bounds(SpecifierSet(",".join(_plain(part) for part in re.split(r"[,\s]+(?=[\^~<>=!*\d])", text))), path)

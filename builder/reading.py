@@ -23,13 +23,16 @@ MAX_TEXT_BYTES = 1024 * KIB
 MAX_LOCK_BYTES = 8 * 1024 * KIB
 #: YAML is read slowly: this is a few seconds at worst.
 MAX_YAML_BYTES = 256 * KIB
+#: Longest requirement, path, address or version, in characters: patterns and numbers stay cheap.
+MAX_WORD = 4000
 
+_LOGIN = re.compile(r"(https?://)[^/\s@]*@", re.I)
 _TOML_LINE = re.compile(r"at line (\d+)")
 
 
 def shown(text: str, limit: int = 80) -> str:
-    """Text of a repository, fit for a message: on one line, without control characters, cut."""
-    head = text[: limit + 1]
+    """Text of a repository, fit for a message: on one line, without control characters and logins, cut."""
+    head = _LOGIN.sub(r"\1…@", text[: 4 * limit])[: limit + 1]
     clean = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in head)
     return clean if len(clean) <= limit else clean[:limit] + "…"
 

@@ -14,16 +14,18 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from bindery.errors import InvalidDependencyFile
 from builder.localpath import check_local
-from builder.reading import Reading, invalid, shown
+from builder.reading import MAX_WORD, Reading, invalid, shown
 
 MAX_FILES = 50
 MAX_LINES = 20_000
+#: Room for the hashes of one package with very many wheels.
+MAX_LINE_LENGTH = 100_000
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(^|\s)#")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9.-]*\+)?(https?|ssh|git|ftp|file|svn|bzr|hg|lp|static-http|sftp):", re.I)
 _LOCAL_NAME = re.compile(r"\.(whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)(\[[^\]]*\])?$", re.I)
 _ENVIRONMENT = re.compile(r"\$\{[A-Z0-9_]+\}")
-_PER_LINE_OPTION = re.compile(r"\s+(?=--?[A-Za-z])")
+_PER_LINE_OPTION = re.compile(r" (?=--?[A-Za-z])")
 
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
 #: Options with a value that uv reads as pip does.
@@ -97,7 +99,8 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not comment:
             parts.append(line[:-1])
             continue
-        joined = _COMMENT.sub("", " ".join([*parts, line]) if comment else "".join([*parts, line])).strip()
+        joined = _COMMENT.split((" " if comment else "").join([*parts, line]), maxsplit=1)[0]
+        joined = " ".join(joined.split())
         if joined:
             yield start, joined
         start, parts = 0, []
@@ -125,6 +128,8 @@ class _Parser:
         self.count += 1
         if self.count > MAX_LINES:
             raise line.invalid(f"more than {MAX_LINES} lines of requirements")
+        if len(line.text) > MAX_LINE_LENGTH:
+            raise line.invalid(f"longer than {MAX_LINE_LENGTH} characters")
         named, unpinned = self.found.named, len(self.found.unpinned)
         if line.text.startswith("-"):
             self.option(line, constraint=constraint)
@@ -140,6 +145,8 @@ class _Parser:
 
     def option(self, line: Line, *, constraint: bool) -> None:
         name, value = _split_option(line.text)
+        if len(value) > MAX_WORD:
+            raise line.invalid(f"longer than {MAX_WORD} characters")
         if name in ("--requirement", "--constraint"):
             self.include(line, value, constraint=constraint or name == "--constraint")
         elif name == "--editable":
@@ -197,6 +204,8 @@ class _Parser:
 
     def requirement(self, line: Line, text: str) -> str:
         body, *options = _PER_LINE_OPTION.split(text)
+        if len(body) > MAX_WORD:
+            raise line.invalid(f"longer than {MAX_WORD} characters")
         kept = [option for option in options if not option.startswith(_BUILD_OPTIONS)]
         if any(not option.startswith("--hash") for option in kept):
             raise line.invalid("an option that pip does not know after a requirement")

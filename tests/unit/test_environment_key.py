@@ -56,9 +56,16 @@ def test_another_for_another_wish(change: Files) -> None:
     assert key({**BASE, **change}) != key(BASE)
 
 
-@pytest.mark.parametrize("name", ["builder_version", "runtime", "default_python"])
-def test_another_for_another_engine(name: str) -> None:
-    assert key(BASE, replace(CONTEXT, **{name: "3.13"})) != key(BASE)
+@pytest.mark.parametrize(
+    "context",
+    [
+        replace(CONTEXT, builder_version="2"),
+        replace(CONTEXT, runtime="cpython-3.11-macos"),
+        replace(CONTEXT, default_python="3.13"),
+    ],
+)
+def test_another_for_another_engine(context: PlanContext) -> None:
+    assert key(BASE, context) != key(BASE)
 
 
 def test_what_can_be_had_makes_no_difference() -> None:

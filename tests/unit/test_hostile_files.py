@@ -133,3 +133,31 @@ def test_any_runtime(text: str) -> None:
 def test_any_links(first: str, second: str) -> None:
     with only_errors_for_people():
         plan_of({"requirements.txt": Link(first), "a": Link(second), "b": "numpy", "c/a": "-r ../b"})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"requirements.txt": "a" + " " * 1_000_000 + "b"},
+        {"requirements.txt": "./[" * 30_000},
+        {"requirements.txt": "a" + ".whl[" * 18_000},
+        {"requirements.txt": "-e " + "./[" * 30_000},
+        {"requirements.txt": "a==1." + "1" * 20_000},
+        {"requirements.txt": "a\\\n" * 300_000},
+        {"pyproject.toml": f"[project]\nrequires-python = '>1.{'1' * 20_000}'"},
+        {"pyproject.toml": f"[project]\ndependencies = ['a{' ' * 200_000}b', 'a==1.{'1' * 20_000}']"},
+        {"poetry.lock": f"[metadata]\npython-versions = '{' ' * 100_000}x'"},
+        {"poetry.lock": f"[[package]]\nname = 'a'\nversion = '1.{'1' * 20_000}'"},
+        {"poetry.lock": f"[[package]]\nname='a'\nversion='1'\nsource={{type='git',url='{'a' * 100_000}'}}"},
+        {"Pipfile": f"[packages]\na = '==1.{'1' * 20_000}'\n"},
+        {"Pipfile": f"[packages]\na = {{path = '{'[' * 100_000}'}}\n"},
+        {".python-version": "3." + "1" * 900_000},
+        {"runtime.txt": "python-3." + "1" * 900_000},
+        {"environment.yml": f"dependencies: ['python=3.{'1' * 100_000}']"},
+        {"apt.txt": "a+" * 500_000},
+    ],
+)  # fmt: skip
+def test_nothing_takes_quadratic_time_or_overflows(files: dict[str, str]) -> None:
+    # A matter of milliseconds each; a pattern that backtracks would make minutes of it.
+    with only_errors_for_people():
+        plan_of(files)

@@ -169,6 +169,11 @@ def test_refuses(text: str | bytes, message: str, hint: str) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_logins_are_not_repeated() -> None:
+    with pytest.raises(InvalidDependencyFile, match=r"-i https://…@example\.org/simple numpy$"):
+        plan_for("-i https://me:secret@example.org/simple numpy")
+
+
 def test_an_error_in_an_include_names_the_include() -> None:
     with pytest.raises(InvalidDependencyFile, match=r"deps/a\.txt, line 2"):
         plan_of({"requirements.txt": "-r deps/a.txt", "deps/a.txt": "numpy\nnumpy=1\n"})
