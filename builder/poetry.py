@@ -20,6 +20,7 @@ from builder.pythons import Bounds, poetry_bounds
 from builder.reading import MAX_WORD, Reading, invalid, rows, shown, table
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_EXTRA = re.compile(r"\bextra\b")
 _SCP = re.compile(r"(?:(\w+)@)([\w.-]+):(?!//)(.+)")
 
 
@@ -46,6 +47,7 @@ def render_poetry(reading: Reading, path: str, lock: dict[str, Any], settings: d
     chosen = [package for package in packages if not package.get("optional") and _wanted(package, skipped)]
     edges = _edges(path, chosen, settings) if not any("groups" in package for package in packages) else None
     if edges is not None:
+        chosen = _asked_for(chosen, settings, skipped) if skipped else chosen
         chosen = _one_version_each(reading, path, chosen, edges, python)
     old_hashes = table(path, lock.get("metadata", {}), "[metadata]").get("files", {})
     indexes, lines, local = list[str](), list[str](), False
@@ -78,6 +80,10 @@ def _dig(value: object, *names: str) -> dict[str, Any]:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def _strings(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _groups(package: dict[str, Any]) -> list[str]:
@@ -118,12 +124,36 @@ def _edges(path: str, packages: list[dict[str, Any]], settings: dict[str, Any]) 
     return found
 
 
+def _asked_for(
+    packages: list[dict[str, Any]], settings: dict[str, Any], skipped: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Without what only skipped groups ask for, in locks that do not state groups."""
+    poetry = _dig(settings, "tool", "poetry")
+    listed = _dig(settings, "project").get("dependencies")
+    pending = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in _strings(listed)]
+    pending += [*_dig(poetry, "dependencies"), *_dig(poetry, "dev-dependencies")]
+    for name, group in _dig(poetry, "group").items():
+        pending += [] if name in skipped else _dig(group, "dependencies")
+    wishes: dict[str, list[str]] = {}
+    for package in packages:
+        wishes.setdefault(canonicalize_name(package["name"]), []).extend(_dig(package, "dependencies"))
+    wanted: set[str] = set()
+    while pending:
+        name = canonicalize_name(pending.pop())
+        if name not in wanted:
+            wanted.add(name)
+            pending += wishes.get(name, [])
+    return [package for package in packages if canonicalize_name(package["name"]) in wanted]
+
+
 def _read_edges(value: object) -> Iterator[_Edge]:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, str):
             yield _Edge(item, "")
         elif isinstance(item, dict):
-            yield _Edge(str(item.get("version", "*")), str(item.get("markers", "")))
+            marker = str(item.get("markers", ""))
+            # What only an extra asks for is in the lock because somebody asks for the extra.
+            yield _Edge(str(item.get("version", "*")), "" if _EXTRA.search(marker) else marker)
 
 
 def _edge_marker(package: dict[str, Any], edges: dict[str, list[_Edge]]) -> str:

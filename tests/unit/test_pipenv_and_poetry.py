@@ -325,6 +325,26 @@ def test_older_poetry_locks_take_markers_from_who_asks() -> None:
     assert plan.warnings == ("poetry.lock locks several versions of pandas; 2.2 is installed.",)
 
 
+def test_older_poetry_locks_leave_out_what_only_optional_groups_ask_for() -> None:
+    names = {"requests": '{PySocks = {version = "*", markers = "extra == \\"socks\\""}}', "pysocks": "{}",
+             "sphinx": '{docutils = "*"}', "docutils": "{}", "pytest": "{}"}  # fmt: skip
+    lock = "".join(f"[[package]]\nname='{name}'\nversion='1'\ndependencies={wish}\n" for name, wish in names.items())
+    settings = """
+        [tool.poetry.dependencies]
+        requests = {version = "*", extras = ["socks"]}
+        [tool.poetry.group.dev.dependencies]
+        pytest = "*"
+        [tool.poetry.group.docs]
+        optional = true
+        dependencies = {sphinx = "*"}
+    """
+    assert text_of(plan_of({"poetry.lock": lock, "pyproject.toml": settings})) == [
+        "pysocks==1",
+        "pytest==1",
+        "requests==1",
+    ]
+
+
 def test_oldest_poetry_locks_have_their_hashes_apart() -> None:
     lock = f"""
 [[package]]
