@@ -1,8 +1,9 @@
 """Session traffic: direct, through Bindery, and through configurable-http-proxy, against the same servers in one run.
 
 `python -m tests.bench.bench_traffic [--seconds 1.0] [--rounds 2]` prints requests and round trips per second, the
-median time of one, and ratios. A real Jupyter server answers `/api/status`; a small echo server answers WebSocket
-messages. Each part is a process of its own. configurable-http-proxy comes from npm, once, into a cache folder.
+median time of one, ratios, and the processor time that each proxy took for one: on a machine that does other work at
+the same time, that is the figure to compare. A real Jupyter server answers `/api/status`; a small echo server answers
+WebSocket messages. Each part is a process of its own. configurable-http-proxy comes from npm, once, in a cache.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import uvicorn
 import uvloop
 from fastapi import FastAPI
@@ -159,6 +161,7 @@ async def run_load(port: int, connections: int, seconds: float, *, websocket: bo
     for _ in range(connections):
         await loop.create_connection(lambda: Client(load), "127.0.0.1", port)
     await asyncio.sleep(0.2)
+    warm = len(load.times)
     load.times.clear()
     busy, start = time.process_time(), time.perf_counter()
     await asyncio.sleep(seconds)
@@ -166,7 +169,8 @@ async def run_load(port: int, connections: int, seconds: float, *, websocket: bo
     load.over = True
     busy = (time.process_time() - busy) / elapsed
     rate = len(load.times) / elapsed
-    print(json.dumps({"rate": rate, "median": statistics.median(load.times), "busy": busy}))
+    median, count = statistics.median(load.times), warm + len(load.times)
+    print(json.dumps({"rate": rate, "median": median, "busy": busy, "count": count}))
 
 
 # --- the comparison -----------------------------------------------------------------------------------------
@@ -179,6 +183,20 @@ class Point:
     rate: float
     median: float
     busy: float
+    #: Seconds of processor time that the proxy took for one request; 0 without a proxy.
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ports for `/api/status` and for WebSockets, and the proxy's process."""
+
+    status: int
+    echo: int
+    process: psutil.Process | None = None
+
+    def cpu_seconds(self) -> float:
+        return sum(self.process.cpu_times()[:2]) if self.process else 0.0
 
 
 def free_port() -> int:
@@ -191,12 +209,12 @@ def part(*arguments: object) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(argv: list[str], port: int, **environment: str) -> Iterator[None]:
+def running(argv: list[str], port: int, **environment: str) -> Iterator[psutil.Process]:
     """A process that listens on the port."""
     process = subprocess.Popen(argv, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         wait_for(port, process)
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=10)
@@ -247,17 +265,22 @@ def add_route(api_port: int, name: str, target: int) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def measure(port: int, connections: int, seconds: float, *, websocket: bool) -> Point:
-    argv = part("load", port, connections, seconds, "websocket" if websocket else "status")
-    done = subprocess.run(argv, check=True, timeout=seconds + 30, stdout=subprocess.PIPE)
-    return Point(**json.loads(done.stdout))
+def measure(target: Target, connections: int, seconds: float, *, websocket: bool) -> Point:
+    port, kind = (target.echo, "websocket") if websocket else (target.status, "status")
+    before = target.cpu_seconds()
+    done = subprocess.run(
+        part("load", port, connections, seconds, kind), check=True, timeout=seconds + 30, stdout=subprocess.PIPE
+    )
+    found = json.loads(done.stdout)
+    count = found.pop("count")
+    return Point(**found, cost=(target.cpu_seconds() - before) / count)
 
 
 def best(points: list[Point]) -> Point:
     return max(points, key=lambda point: point.rate)
 
 
-def compare(targets: dict[str, dict[bool, int]], seconds: float, rounds: int) -> None:
+def compare(targets: dict[str, Target], seconds: float, rounds: int) -> None:
     for websocket, title in ((False, "Jupyter /api/status, requests/s"), (True, "WebSocket echo, round trips/s")):
         print(f"\n{title} (p50)")
         print(
@@ -268,8 +291,8 @@ def compare(targets: dict[str, dict[bool, int]], seconds: float, rounds: int) ->
         for connections in CONNECTIONS:
             points: dict[str, list[Point]] = {name: [] for name in targets}
             for _ in range(rounds):
-                for name, ports in targets.items():
-                    points[name].append(measure(ports[websocket], connections, seconds, websocket=websocket))
+                for name, target in targets.items():
+                    points[name].append(measure(target, connections, seconds, websocket=websocket))
             print_row(connections, {name: best(found) for name, found in points.items()})
 
 
@@ -281,7 +304,8 @@ def print_row(connections: int, row: dict[str, Point]) -> None:
     ours, direct, other = row["bindery"], row["direct"], row.get("chp")
     ratio = f"{ours.rate / other.rate:.2f}" if other else "-"
     more = f"{(ours.median - direct.median) * 1000:+.3f} ms"
-    print(f"{connections:>11} " + " ".join(f"{cell:>26}" for cell in cells) + f"{ratio:>14}{more:>12}", flush=True)
+    costs = ", ".join(f"{point.cost * 1e6:.1f}" for point in (ours, other) if point) + " µs"
+    print(f"{connections:>11} " + " ".join(f"{cell:>26}" for cell in cells) + f"{ratio:>14}{more:>12}{costs:>22}")
 
 
 def main(seconds: float, rounds: int) -> None:
@@ -292,14 +316,14 @@ def main(seconds: float, rounds: int) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(argv, status, JUPYTER_TOKEN=TOKEN))
         stack.enter_context(running(part("echo", echo), echo))
-        stack.enter_context(running(part("service", ours, status, echo), ours))
-        targets = {"direct": {False: status, True: echo}, "bindery": {False: ours, True: ours}}
+        service = stack.enter_context(running(part("service", ours, status, echo), ours))
+        targets = {"direct": Target(status, echo), "bindery": Target(ours, ours, service)}
         if proxy is not None:
             argv = [str(proxy), "--ip=127.0.0.1", f"--port={other}", f"--api-port={api}", "--log-level=error"]
-            stack.enter_context(running(argv, api, CONFIGPROXY_AUTH_TOKEN=TOKEN))
+            process = stack.enter_context(running(argv, api, CONFIGPROXY_AUTH_TOKEN=TOKEN))
             add_route(api, "status", status)
             add_route(api, "echo", echo)
-            targets["chp"] = {False: other, True: other}
+            targets["chp"] = Target(other, other, process)
         compare(targets, seconds, rounds)
     print("\n* the load generator was busy all the time: what was measured is its own limit")
 
