@@ -42,7 +42,7 @@ from web.launches import Launches
 from web.metrics import Metrics
 from web.pages import Pages
 from web.session_routes import SessionRoutes
-from web.traffic import Traffic
+from web.traffic import Limits, Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 #: How often, in seconds, activity and waiting visitors are written to the rows.
 WRITE_SECONDS = 10.0
+#: Seconds that requests to sessions get to end when the service stops; less than the server as a whole has.
+TRAFFIC_SHUTDOWN_SECONDS = 1.0
 #: Below so many free bytes the service calls itself unhealthy.
 LEAST_FREE = 256 * MIB
 
@@ -247,7 +249,9 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
         ledger=routes,
         base_url=base_url(settings),
         gone_page=gone,
+        page_headers=dict(pages.SCRIPTLESS),
         trusted_proxies=settings.trusted_proxies,
+        limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS),
     )
 
 
