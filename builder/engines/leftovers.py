@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -28,10 +29,14 @@ def end_build(root: Path, build_id: str) -> None:
 
 
 def _end(processes: list[psutil.Process]) -> None:
+    """Kill, and wait for all but our own children: whoever started those wants to read their exit code."""
+    strangers = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
+            if process.ppid() != os.getpid():
+                strangers.append(process)
             process.kill()
-    psutil.wait_procs(processes, timeout=_END_SECONDS)
+    psutil.wait_procs(strangers, timeout=_END_SECONDS)
 
 
 def _processes(root: Path) -> Iterator[tuple[psutil.Process, str]]:
