@@ -55,9 +55,7 @@ class Stage:
         self.sessions = SessionStore(database, wakeups)
         self.images = ImageStore(database)
         resolver = Resolver({"gh": KnowsOneRepository()}, KnowsOneRepository(), ResolutionStore(database), 60)
-        self.launches = Launches(
-            resolver, self.builds, self.sessions, self.images, Feeds(wakeups), _exists, "test", 0
-        )
+        self.launches = Launches(resolver, self.builds, self.sessions, self.images, Feeds(wakeups), _exists, "test", 0)
 
     def visit(self, **change: Any) -> Visitor:
         return Visitor(self.launches, replace(VISIT, **change))
