@@ -1,0 +1,71 @@
+"""Sessions end when they should, and the service says so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.support.git_server import GitServer
+from tests.support.jupyter import notebook
+from tests.support.service import Service, environment
+from tests.support.wait import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def impatient(shared: Service, git_server: GitServer, data_dir: Path) -> AsyncIterator[Service]:
+    """A service on the same data that ends sessions after seconds, and allows two at a time."""
+    if shared.process is not None:
+        await shared.stop()
+    limits = {"IDLE_SECONDS": "3", "UNOPENED_SECONDS": "3", "MAX_AGE_SECONDS": "60", "CHECK_SECONDS": "0.5"}
+    settings = {f"BINDERY_SESSION__{name}": value for name, value in {**limits, "MAX_TOTAL": "2"}.items()}
+    service = Service(data_dir, environment(git_server, **settings))
+    await service.start()
+    yield service
+    await service.stop()
+
+
+async def repository(git_server: GitServer) -> str:
+    name = f"limits/{uuid.uuid4().hex[:8]}"
+    git_server.repository(name).commit({"requirements.txt": "six\n"})
+    return f"gh/{name}/HEAD"
+
+
+async def gone(client: aiohttp.ClientSession, url: str) -> bool:
+    async with client.get(f"{url}lab", headers={"Accept": "text/html"}) as response:
+        return response.status == 424
+
+
+async def test_idle_and_unopened_sessions_end(impatient: Service, git_server: GitServer) -> None:
+    link = await repository(git_server)
+    unopened = (await impatient.stream(link).read()).last
+    folder = impatient.data_dir / "sessions" / unopened["url"].rstrip("/").rpartition("/")[2]
+    assert folder.is_dir()
+    await until(lambda: not folder.exists(), what="the session that nobody opened is removed")
+    opened = (await impatient.stream(link).read()).last
+    async with aiohttp.ClientSession() as client:
+        async with notebook(opened) as server:
+            assert (await server.get("api/status"))["kernels"] == 0
+        assert not await gone(client, opened["url"])
+        # Asking counts as use: the folder tells without asking.
+        folder = impatient.data_dir / "sessions" / opened["url"].rstrip("/").rpartition("/")[2]
+        await until(lambda: not folder.exists(), what="the idle session is removed")
+        async with client.get(f"{opened['url']}lab", headers={"Accept": "text/html"}) as response:
+            assert response.status == 424
+            assert "It was not used for 3 seconds." in await response.text()
+
+
+async def test_no_more_sessions_than_allowed(impatient: Service, git_server: GitServer) -> None:
+    link = await repository(git_server)
+    for _ in range(2):
+        assert (await impatient.stream(link).read()).last["phase"] == "ready"
+    refused = await impatient.stream(link).read()
+    assert refused.last["code"] == "quota_reached"
+    assert refused.last["message"] == "Too many users on this BinderHub! Try again soon.\n"
+    assert refused.last["retryable"] is True
