@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from bindery import __version__
+from bindery.engines import Engine, engine
 from bindery.settings import MIB, Settings
-from builder.engines.process import ProcessEngine
+from builder.engines.base import EnvironmentBuilder
 from builder.guard import Guard, GuardedClient
 from builder.providers import providers
 from builder.providers.git import GitProvider
@@ -32,8 +33,7 @@ from db.sessions import SessionStore
 from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
-from launcher.spawners.process import ProcessSpawner
-from registry.directory import DirectoryStore
+from launcher.spawners.base import Spawner
 from web import pages
 from web.app import Site, create_app
 from web.feed import Feeds
@@ -54,8 +54,6 @@ WRITE_SECONDS = 10.0
 TRAFFIC_SHUTDOWN_SECONDS = 1.0
 #: Below so many free bytes the service calls itself unhealthy.
 LEAST_FREE = 256 * MIB
-
-NO_ISOLATION = "This service runs notebooks as processes of this machine: only launch repositories that you trust."
 
 
 @dataclass(frozen=True)
@@ -116,25 +114,18 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         stored = await stack.enter_async_context(rows(settings))
         client = await stack.enter_async_context(GuardedClient(guard(settings)))
-        engine = await ProcessEngine.open(settings)
-        store = DirectoryStore(settings.data_dir)
-        sandbox = engine.sandbox
-        spawner = await stack.enter_async_context(
-            ProcessSpawner(
-                store, server=engine.server_environment, sandbox=sandbox, allow_origin=settings.cors_allow_origin
-            )
-        )
+        running = await stack.enter_async_context(engine(settings))
         feeds = Feeds(stored.wakeups)
         metrics = Metrics(lambda: feeds.viewers)
         activity = Activity()
-        controller = _controller(settings, stored, spawner, activity, metrics)
-        worker = _worker(settings, stored, engine, client, metrics)
+        controller = _controller(settings, stored, running.spawner, activity, metrics)
+        worker = _worker(settings, stored, running.builder, client, metrics)
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
-        await engine.reap(())
+        await running.builder.reap(())
         await controller.adopt()
-        launches = _launches(settings, stored, engine, store, feeds, make_resolver(settings, client, stored.database))
-        site = _site(settings, launches, _health(settings, stored.database), metrics, token)
+        launches = _launches(settings, stored, running, feeds, make_resolver(settings, client, stored.database))
+        site = _site(settings, launches, _health(settings, stored.database), metrics, token, running.notice)
         traffic = _traffic(settings, stored.sessions, activity, site.pages)
         stack.push_async_callback(traffic.aclose)
         stack.push_async_callback(controller.stop_all, "The service was stopped.")
@@ -143,9 +134,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         yield Service(create_app(site), traffic)
 
 
-def _controller(
-    settings: Settings, stored: Rows, spawner: ProcessSpawner, activity: Activity, metrics: Metrics
-) -> Controller:
+def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Activity, metrics: Metrics) -> Controller:
     return Controller(
         Launchpad(
             sessions=stored.sessions,
@@ -161,12 +150,14 @@ def _controller(
     )
 
 
-def _worker(settings: Settings, stored: Rows, engine: ProcessEngine, client: GuardedClient, metrics: Metrics) -> Worker:
+def _worker(
+    settings: Settings, stored: Rows, builder: EnvironmentBuilder, client: GuardedClient, metrics: Metrics
+) -> Worker:
     return Worker(
         Workshop(
             builds=stored.builds,
             images=stored.images,
-            engine=engine,
+            engine=builder,
             client=client,
             wakeups=stored.wakeups,
             scratch=settings.data_dir / "fetched",
@@ -177,25 +168,20 @@ def _worker(settings: Settings, stored: Rows, engine: ProcessEngine, client: Gua
     )
 
 
-def _launches(
-    settings: Settings, stored: Rows, engine: ProcessEngine, store: DirectoryStore, feeds: Feeds, resolver: Resolver
-) -> Launches:
-    async def image_exists(reference: str) -> bool:
-        return await asyncio.to_thread(store.find, reference) is not None
-
+def _launches(settings: Settings, stored: Rows, running: Engine, feeds: Feeds, resolver: Resolver) -> Launches:
     return Launches(
         resolver=resolver,
         builds=stored.builds,
         sessions=stored.sessions,
         images=stored.images,
         feeds=feeds,
-        image_exists=image_exists,
-        runtime=engine.context.identity,
+        image_exists=running.image_exists,
+        runtime=running.builder.context.identity,
         max_sessions=settings.session.max_total,
     )
 
 
-def _site(settings: Settings, launches: Launches, health: Health, metrics: Metrics, token: str) -> Site:
+def _site(settings: Settings, launches: Launches, health: Health, metrics: Metrics, token: str, notice: str) -> Site:
     displays = [provider.display for provider in launches.resolver.providers.values()]
     return Site(
         base_url=base_url(settings),
@@ -210,7 +196,7 @@ def _site(settings: Settings, launches: Launches, health: Health, metrics: Metri
             providers=displays,
             base_url=base_url(settings),
             version=__version__,
-            notice=NO_ISOLATION,
+            notice=notice,
             homes={"gh": settings.providers.gh.url},
         ),
         operator_token=token,

@@ -56,15 +56,13 @@ def _protocol(site: Site) -> APIRouter:
     router = APIRouter()
 
     async def build(request: Request) -> ASGIApp:
-        if request.method == "OPTIONS":
-            return Response()
         visit = _visit(site, request)
         if visit.last_event_id and await site.launches.over(visit):
             return Response(status_code=204)
         return EventStream(lambda emit: _stream(site, request, visit, emit), {})
 
     # A plain route: an event stream is an ASGI application, not one of the framework's responses.
-    router.add_route("/build/{provider}/{spec:path}", build, methods=["GET", "OPTIONS"])  # type: ignore[arg-type]
+    router.add_route("/build/{provider}/{spec:path}", build, methods=["GET"])  # type: ignore[arg-type]
 
     @router.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
@@ -129,12 +127,13 @@ class _Cors:
             self._headers.append((b"access-control-allow-origin", allow_origin.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+        answer: ASGIApp = self._app
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            answer = Response()
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *self._headers]
             await send(message)
 
-        return await self._app(scope, receive, with_headers)
+        await answer(scope, receive, with_headers)
