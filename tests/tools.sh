@@ -7,6 +7,11 @@ command -v git >/dev/null || missing="$missing git"
 command -v bwrap >/dev/null || missing="$missing bubblewrap"
 command -v npm >/dev/null || missing="$missing npm"
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
+command -v dockerd >/dev/null || missing="$missing docker.io"
+command -v docker-registry >/dev/null || missing="$missing docker-registry"
+command -v debootstrap >/dev/null || missing="$missing debootstrap"
+command -v skopeo >/dev/null || missing="$missing skopeo"
+command -v iptables >/dev/null || missing="$missing iptables"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
