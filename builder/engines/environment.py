@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -20,10 +21,14 @@ _MAX_FILE_BYTES = 4 * 1024 * 1024
 
 @dataclass
 class _Inputs:
-    """`locked` are arguments of `uv pip install`, one list a step; `open` are requirements files to resolve."""
+    """`locked` are arguments of `uv pip install`, one list a step; `open` are requirements files to resolve.
+
+    `constraints` are the files that bound what `open` resolves to.
+    """
 
     locked: list[list[str | Path]] = field(default_factory=list)
     open: list[Path] = field(default_factory=list)
+    constraints: list[Path] = field(default_factory=list)
 
 
 async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]:
@@ -37,7 +42,8 @@ async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]
         await installer.install(*arguments)
     frozen = await installer.freeze() if inputs.locked else ""
     kernel = installer.write("kernel.txt", KERNEL_REQUIREMENTS)
-    constraints = [installer.write("constraints.txt", _pins(frozen))] if frozen else []
+    frozen_pins = [installer.write("constraints.txt", _pins(frozen))] if frozen else []
+    constraints = [*inputs.constraints, *frozen_pins]
     lock = await installer.resolve([*inputs.open, kernel], constraints=constraints)
     joined = asks_for_server(package_names(frozen + lock.read_text(encoding="utf-8")))
     if joined:
@@ -83,7 +89,8 @@ async def _add(inputs: _Inputs, step: Install, number: int, installer: Installer
         case Source.FILES:
             _add_requirements(inputs, step, files)
         case Source.TEXT:
-            _add_requirements(inputs, step, [installer.write(f"requirements-{number}.txt", step.text)])
+            text = installer.write(f"requirements-{number}.txt", step.text)
+            _add_requirements(inputs, step, [text], constraints=files)
         case Source.UV_LOCK:
             locks = [await installer.export(file.parent, str(number)) for file in files]
             inputs.locked += [["-r", lock] for lock in locks]
@@ -92,17 +99,19 @@ async def _add(inputs: _Inputs, step: Install, number: int, installer: Installer
         case Source.PROJECT if step.locked:
             inputs.locked += [["--no-deps", f"./{path}"] for path in step.paths]
         case Source.PROJECT:
-            text = "".join(f"./{path}\n" for path in step.paths)
-            inputs.open.append(installer.write(f"project-{number}.txt", text))
+            projects = "".join(f"./{path}\n" for path in step.paths)
+            inputs.open.append(installer.write(f"project-{number}.txt", projects))
 
 
-def _add_requirements(inputs: _Inputs, step: Install, files: list[Path]) -> None:
+def _add_requirements(inputs: _Inputs, step: Install, files: list[Path], constraints: Sequence[Path] = ()) -> None:
     """Files with hashes are locks: uv checks hashes only of what it installs from the very file."""
     for file in files:
         if step.locked or "--hash" in file.read_text(encoding="utf-8", errors="replace"):
-            inputs.locked.append(["--no-deps", "-r", file])
+            bounds = [word for path in constraints for word in ("-c", path)]
+            inputs.locked.append(["--no-deps", "-r", file, *bounds])
         else:
             inputs.open.append(file)
+            inputs.constraints += constraints
 
 
 def _pins(lock: str) -> str:

@@ -194,7 +194,9 @@ class ProcessEngine:
         if await asyncio.to_thread(self._store.find, job.image):
             await say(f"Image {job.image} is there: reused\n")
             return
-        environment = await self._environment(job, say)
+        # The environment was spoken of when it was made or found.
+        known = await asyncio.to_thread(self._store.environment, job.plan.environment_key)
+        environment = known or await self._environment(job, say)
         server = environment.path if environment.joined else await self.server_environment(say)
         async with self._store.making(path, lambda: say("The image is being made already: waiting\n")):
             if not await asyncio.to_thread(self._store.find, job.image):

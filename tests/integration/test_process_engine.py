@@ -280,6 +280,17 @@ async def test_locked_text_is_installed_as_it_is(engine: ProcessEngine, store: D
     assert {"python-dateutil==2.8.2", "six==1.16.0"} <= set((image.environment / "lock.txt").read_text().splitlines())
 
 
+async def test_rendered_text_keeps_its_constraints(engine: ProcessEngine, store: DirectoryStore, bench: Bench) -> None:
+    files: dict[str, str | Path] = {"bounds/constraints.txt": "six<1.17\n"}
+    step = Install(Source.TEXT, ("bounds/constraints.txt",), text="six\n")
+    image, log = await _build(engine, store, bench.job(files, step))
+    assert _python(image, "import six; print(six.__version__)") == "1.16.0"
+    assert "reused" not in log
+    against = Install(Source.TEXT, ("bounds/constraints.txt",), text="six==1.17.0\n", locked=True)
+    with pytest.raises(Unsatisfiable):
+        await _build(engine, store, bench.job(files, against))
+
+
 async def test_uv_lock_and_pylock_are_installed(
     engine: ProcessEngine, store: DirectoryStore, bench: Bench, tmp_path: Path
 ) -> None:
