@@ -259,3 +259,71 @@ class QuotaReached(BinderyError):
     status = 503
     retryable = True
     default_hint = "Try again in a few minutes."
+
+
+# --- images and their registry ------------------------------------------------------------------------------
+
+
+class InvalidImageReference(BinderyError):
+    """An image's name, tag or digest does not follow the grammar of registries."""
+
+    code = "invalid_image_reference"
+    status = 400
+    default_hint = "Write host/path/name:tag, such as registry.example.org/team/image:1."
+
+
+class ImageNotFound(BinderyError):
+    """The registry has no such image, or none for this kind of processor."""
+
+    code = "image_not_found"
+    status = 404
+
+
+class LayerRefused(BinderyError):
+    """A file cannot be stored in an image."""
+
+    code = "layer_refused"
+    status = 422
+
+
+class RegistryUnreachable(BinderyError):
+    """The registry does not answer, or fails."""
+
+    code = "registry_unreachable"
+    status = 503
+    retryable = True
+    default_hint = "Try again in a few minutes; the operator can look at the registry's own log."
+
+
+class RegistryBusy(BinderyError):
+    """The registry says that it gets too many requests."""
+
+    code = "registry_busy"
+    status = 503
+    retryable = True
+    default_hint = "Try again in a few minutes."
+
+
+class RegistryRefused(BinderyError):
+    """The registry refuses the login, or the login may not do this."""
+
+    code = "registry_refused"
+    status = 502
+    default_hint = "The operator has to give a login that may do this, with: docker login"
+
+
+class RegistryFull(BinderyError):
+    """The registry has no space left, or its quota is used up."""
+
+    code = "registry_full"
+    status = 507
+    retryable = True
+    default_hint = "The operator has to free space in the registry."
+
+
+class RegistryBroken(BinderyError):
+    """The registry's answer is not what the protocol promises, such as content with another digest."""
+
+    code = "registry_broken"
+    status = 502
+    default_hint = "The operator should check that the registry, and what stands in front of it, speaks OCI."
