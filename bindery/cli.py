@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bindery import __version__, logs
 from bindery.errors import BinderyError
-from bindery.settings import EngineName, Settings
+from bindery.settings import MIB, EngineName, Settings
 
 T = TypeVar("T")
 
@@ -118,6 +118,33 @@ def doctor(data_dir: DataDir = None) -> None:
 
     healthy = _run(examine(_settings(data_dir=data_dir), output))
     raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def images(data_dir: DataDir = None) -> None:
+    """List the images: size, environment, by how many it is shared, last use."""
+    from bindery.images import show_images
+
+    _run(show_images(_settings(data_dir=data_dir), output))
+
+
+@app.command()
+def gc(
+    high: Annotated[float | None, typer.Option(help="Begin once images take so many GiB; else the setting's.")] = None,
+    low: Annotated[float | None, typer.Option(help="Leave at most so many GiB; else the setting's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove the images that were used longest ago; never one that runs."""
+    from bindery.images import collect
+
+    logs.configure(as_json=False)
+    settings = _settings(data_dir=data_dir)
+    given = {"high_bytes": high, "low_bytes": low}
+    marks = settings.retention.model_copy(
+        update={name: int(size * 1024 * MIB) for name, size in given.items() if size is not None}
+    )
+    _run(collect(settings, marks, dry_run, output))
 
 
 @app.command()

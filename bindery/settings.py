@@ -87,6 +87,16 @@ class SessionSettings(_Section):
     check_seconds: float = Field(5.0, gt=0, description="How often, in seconds, sessions are looked after.")
 
 
+class RetentionSettings(_Section):
+    high_bytes: int = Field(
+        50 * 1024 * MIB, ge=0, description="Images are removed, oldest unused first, once they take so many bytes."
+    )
+    low_bytes: int = Field(
+        40 * 1024 * MIB, ge=0, description="How many bytes of images may stay when some are removed."
+    )
+    check_seconds: float = Field(600.0, gt=0, description="How often, in seconds, a service looks after its images.")
+
+
 class Settings(BaseSettings):
     """The settings of one Bindery service."""
 
@@ -119,3 +129,4 @@ class Settings(BaseSettings):
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="Bringing a commit here.")
     build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
     session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images.")

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from bindery import __version__
 from bindery.engines import Engine, engine
+from bindery.housekeeping import Housekeeping
 from bindery.settings import MIB, Settings
 from builder.engines.base import EnvironmentBuilder
 from builder.guard import Guard, GuardedClient
@@ -120,6 +121,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         activity = Activity()
         controller = _controller(settings, stored, running.spawner, activity, metrics)
         worker = _worker(settings, stored, running.builder, client, metrics)
+        keeper = Housekeeping(running.stock, stored.images, stored.sessions, stored.builds, settings.retention)
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
         await running.builder.reap(())
@@ -130,7 +132,9 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         stack.push_async_callback(traffic.aclose)
         stack.push_async_callback(controller.stop_all, "The service was stopped.")
         await stack.enter_async_context(site.health.watched())
-        await stack.enter_async_context(_running(worker.run, controller.run, _writing(launches, activity, stored)))
+        await stack.enter_async_context(
+            _running(worker.run, controller.run, keeper.run, _writing(launches, activity, stored))
+        )
         yield Service(create_app(site), traffic)
 
 

@@ -36,6 +36,12 @@ class ImageStore:
             row = (await connection.execute(select(images).where(images.c.reference == reference))).mappings().first()
         return None if row is None else ImageRecord(**row)
 
+    async def all(self) -> list[ImageRecord]:
+        """All records, the last used first."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(images).order_by(images.c.used_at.desc()))).mappings()
+            return [ImageRecord(**row) for row in rows]
+
     async def add(self, record: ImageRecord) -> None:
         """Record an image, instead of any former one of its reference."""
         values: dict[str, Any] = dict(record.__dict__)

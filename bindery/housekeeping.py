@@ -1,0 +1,83 @@
+"""Looking after images: what there is, and making room; never what runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import structlog
+
+from bindery.engines import Stock
+from bindery.settings import RetentionSettings
+from db.builds import BuildStore
+from db.images import ImageStore
+from db.sessions import SessionStore
+from registry.retention import Inventory, Removal, removals
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Housekeeping:
+    """Keeps a stock between its marks.
+
+    An image that a session or a build needs now is never removed: its record goes first, so that nobody new finds it,
+    and its files only if still nobody runs it then.
+    """
+
+    stock: Stock
+    images: ImageStore
+    sessions: SessionStore
+    builds: BuildStore
+    marks: RetentionSettings
+
+    async def inventory(self) -> Inventory:
+        """What is stored, with when each image was last used."""
+        stored = await self.stock.inventory()
+        used = {record.reference: record.used_at for record in await self.images.all()}
+        return replace(
+            stored, images=[replace(each, used_at=used.get(each.reference, each.used_at)) for each in stored.images]
+        )
+
+    async def plan(self) -> Removal:
+        """What would have to go now."""
+        needed = await self._needed()
+        return removals(
+            await self.inventory(),
+            needed,
+            high_bytes=self.marks.high_bytes,
+            low_bytes=self.marks.low_bytes,
+            pinned={build.environment_key for build in await self.builds.unfinished() if build.environment_key},
+        )
+
+    async def carry_out(self, plan: Removal) -> Removal:
+        """Remove what the plan names; returns what was removed."""
+        for reference in plan.images:
+            await self.images.forget(reference)
+        needed = await self._needed()
+        gone = [reference for reference in plan.images if reference not in needed]
+        for reference in gone:
+            await self.stock.remove_image(reference)
+        # What was spared keeps its environment: ask the stock again instead of trusting the plan.
+        standing = (await self.stock.inventory()).shared_by
+        environments = [key for key in plan.environments if not standing.get(key)]
+        for key in environments:
+            await self.stock.remove_environment(key)
+        log.info("images.removed", images=len(gone), environments=len(environments), bytes=plan.freed_bytes)
+        return Removal(tuple(gone), tuple(environments), plan.freed_bytes)
+
+    async def run(self) -> None:
+        """Look after the stock now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(self.marks.check_seconds)
+            try:
+                plan = await self.plan()
+                if plan.images or plan.environments:
+                    await self.carry_out(plan)
+            except Exception:
+                log.exception("images.housekeeping_failed")
+
+    async def _needed(self) -> Collection[str]:
+        sessions = {session.image for session in await self.sessions.unfinished()}
+        return sessions | {build.image for build in await self.builds.unfinished()}

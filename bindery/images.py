@@ -1,0 +1,64 @@
+"""`bindery images` and `bindery gc`."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from bindery.engines import stock
+from bindery.housekeeping import Housekeeping
+from bindery.settings import MIB, RetentionSettings, Settings
+from bindery.wiring import Rows, rows
+
+
+def _housekeeping(settings: Settings, stored: Rows, marks: RetentionSettings) -> Housekeeping:
+    return Housekeeping(stock(settings), stored.images, stored.sessions, stored.builds, marks)
+
+
+async def show_images(settings: Settings, output: Console) -> None:
+    """List the images: the last used first."""
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with rows(settings) as stored:
+        inventory = await _housekeeping(settings, stored, settings.retention).inventory()
+        records = {record.reference: record for record in await stored.images.all()}
+    table = Table("Repository", "Commit", "Own MiB", "Environment", "MiB", "Shared by", "Last used", box=None)
+    for image in sorted(inventory.images, key=lambda image: -image.used_at):
+        record = records.get(image.reference)
+        table.add_row(
+            record.repo_url if record else image.reference,
+            record.ref[:12] if record else "",
+            f"{image.own_bytes / MIB:.1f}",
+            image.environment_key[:12],
+            f"{inventory.environments.get(image.environment_key, 0) / MIB:.0f}",
+            str(inventory.shared_by[image.environment_key]),
+            _ago(time.time() - image.used_at),
+        )
+    output.print(table)
+    count, environments = len(inventory.images), len(inventory.environments)
+    output.print(f"{count} images, {environments} environments, {inventory.total_bytes / MIB:.0f} MiB")
+
+
+async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, output: Console) -> None:
+    """Remove the images that were used longest ago, down to the low mark."""
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with rows(settings) as stored:
+        keeper = _housekeeping(settings, stored, marks)
+        plan = await keeper.plan()
+        if not dry_run:
+            plan = await keeper.carry_out(plan)
+    for name in (*plan.images, *(f"environment {key[:12]}" for key in plan.environments)):
+        output.print(name, soft_wrap=True)
+    verb = "Would remove" if dry_run else "Removed"
+    counted = f"{len(plan.images)} images and {len(plan.environments)} environments"
+    output.print(f"{verb} {counted}, {plan.freed_bytes / MIB:.0f} MiB")
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"
