@@ -11,23 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
 import stat
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from registry.untrusted import read_plain, write_plain
 
 ENVIRONMENT_MARKER = "environment.json"
 SERVER_MARKER = "server.json"
 IMAGE_MARKER = "image.json"
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LOCK_POLL_SECONDS = 0.05
+#: How often removing a folder is tried again when somebody else removes from it too.
+_REMOVE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,10 @@ class DirectoryStore:
     def environment(self, key: str) -> StoredEnvironment | None:
         """The finished environment of this key, if its interpreter is still there."""
         path = self.environment_path(key)
+        if path.is_symlink() or not (path / "bin" / "python").exists():
+            return None
         marker = _read_marker(path / ENVIRONMENT_MARKER)
-        if marker is None or not (path / "bin" / "python").exists():
+        if marker is None:
             return None
         return StoredEnvironment(path=path, **marker)
 
@@ -114,7 +120,7 @@ class DirectoryStore:
         """The finished server environment of this id, if its interpreter is still there."""
         path = self.server_path(server_id)
         whole = _read_marker(path / SERVER_MARKER) is not None and (path / "bin" / "python").exists()
-        return path if whole else None
+        return path if whole and not path.is_symlink() else None
 
     def find(self, reference: str) -> StoredImage | None:
         """The finished image of this reference, if all that it stands on is still there."""
@@ -186,23 +192,39 @@ class DirectoryStore:
         candidates += [(path, SERVER_MARKER) for path in _folders(self.root / "servers")]
         candidates += [(tag, IMAGE_MARKER) for _, tag in self._image_folders()]
         kept = set(keep)
-        leftovers = [path for path, marker in candidates if path not in kept and _read_marker(path / marker) is None]
-        drafts = (self.root / "cache" / "making").glob("*")
-        leftovers += [self.root.joinpath(*draft.name.split("+", 1)) for draft in drafts]
-        return [path for path in dict.fromkeys(leftovers) if self._remove_unless_locked(path)]
+        leftovers = [path for path, marker in candidates if path not in kept and not _finished(path, marker)]
+        removed = [path for path in leftovers if self._remove_unless_locked(path)]
+        self._sweep_drafts()
+        return removed
+
+    def _sweep_drafts(self) -> None:
+        """Remove drafts that nobody is making now. Whoever makes one can put others there, under any name."""
+        making = self.root / "cache" / "making"
+        for draft in [] if making.is_symlink() or not making.is_dir() else list(making.iterdir()):
+            with self._lock_file(self.root / draft.name) as descriptor:
+                if _try_lock(descriptor):
+                    remove_tree(draft)
 
     def begin(self, path: Path) -> None:
         """Begin an environment or server anew: an empty draft, with a link to it at `path`."""
         self.discard(path)
         draft = self.draft_path(path)
+        if draft.parent.is_symlink():
+            draft.parent.unlink()
         draft.mkdir(parents=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(draft)
 
     def settle(self, path: Path) -> None:
-        """Move a complete draft to its place."""
+        """Move a complete draft to its place; raises `OSError` if it is not the folder that was begun.
+
+        Whoever made it could put something else in its place.
+        """
+        draft = self.draft_path(path)
+        if draft.parent.is_symlink() or not stat.S_ISDIR(draft.lstat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "the draft is not a folder", str(draft))
         path.unlink()
-        self.draft_path(path).rename(path)
+        draft.rename(path)
 
     def discard(self, path: Path) -> None:
         """Remove an environment or server, and its draft."""
@@ -266,27 +288,30 @@ def size(path: Path) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder whose files may have been made unwritable; one that is not there is no error."""
-    if path.is_symlink():
-        path.unlink()
+    """Remove a folder whatever its permissions are, or the file or link of this name; none is no error."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
         return
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=_make_writable_and_retry)
-    else:
-        shutil.rmtree(
-            path, onerror=lambda function, name, failure: _make_writable_and_retry(function, name, failure[1])
-        )
+    for _ in range(_REMOVE_ATTEMPTS):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            _unlock(path)
+        else:
+            return
+    if path.exists():
+        shutil.rmtree(path)
 
 
-def _make_writable_and_retry(function: Any, name: str, failure: BaseException) -> None:
-    if isinstance(failure, FileNotFoundError):
-        return
-    parent = Path(name).parent
-    parent.chmod(parent.stat().st_mode | stat.S_IRWXU)
-    with contextlib.suppress(FileNotFoundError):
-        if not Path(name).is_symlink():
-            Path(name).chmod(stat.S_IRWXU)
-        function(name)
+def _unlock(path: Path) -> None:
+    """Let us into all folders below, and write to them."""
+    path.chmod(stat.S_IRWXU)
+    for parent, names, _ in os.walk(path):
+        for folder in (Path(parent, name) for name in names):
+            if not folder.is_symlink():
+                folder.chmod(stat.S_IRWXU)
 
 
 def _component(text: str) -> str:
@@ -312,10 +337,14 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _finished(path: Path, marker: str) -> bool:
+    return not path.is_symlink() and _read_marker(path / marker) is not None
+
+
 def _read_marker(path: Path) -> dict[str, Any] | None:
     try:
-        fields = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        fields = json.loads(read_plain(path))
+    except (OSError, ValueError):
         return None
     return fields if isinstance(fields, dict) else None
 
@@ -323,10 +352,7 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
 def _write_marker(path: Path, fields: Mapping[str, Any]) -> None:
     """Write a marker that is there whole or not at all, even after a power cut."""
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(fields, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+    write_plain(draft, json.dumps(fields, indent=1, sort_keys=True), durable=True)
     draft.replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

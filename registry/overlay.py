@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from registry.untrusted import read_plain, read_plain_text
 
 #: Read at every start of the overlay's interpreter: puts the lower environments behind the overlay's own packages.
 _PTH = "_bindery.pth"
@@ -82,7 +84,7 @@ def site_packages(environment: Path) -> Path:
 
 
 def _configuration(environment: Path) -> str:
-    return (environment / "pyvenv.cfg").read_text(encoding="utf-8")
+    return read_plain_text(environment / "pyvenv.cfg")
 
 
 def _link_interpreter(path: Path, environment: Path) -> None:
@@ -99,7 +101,7 @@ def _adopt_commands(path: Path, lower: Sequence[Path]) -> None:
         for program in (environment / "bin").iterdir():
             if program.is_symlink() or not program.is_file() or program.name.startswith(("activate", "deactivate")):
                 continue
-            text = _moved_command(program.read_bytes(), environment / "bin" / "python", path / "bin" / "python")
+            text = _moved_command(read_plain(program), environment / "bin" / "python", path / "bin" / "python")
             if text is not None:
                 _write_program(path / "bin" / program.name, text)
 
@@ -137,7 +139,10 @@ def _moved_sources(packages: Sequence[Path], moved: Mapping[Path, Path]) -> list
 
 
 def _plain_lines(file: Path) -> list[str]:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = read_plain_text(file).splitlines()
+    except OSError:
+        return []
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "import ", "import\t"))]
 
 
@@ -154,5 +159,6 @@ def _write_kernel(path: Path, lower: Sequence[Path]) -> None:
     for environment in lower:
         theirs = environment / "share" / "jupyter" / "kernels" / "python3"
         for logo in _LOGOS:
-            if (theirs / logo).is_file() and not (folder / logo).exists():
-                shutil.copyfile(theirs / logo, folder / logo)
+            if not (folder / logo).exists():
+                with contextlib.suppress(OSError):
+                    (folder / logo).write_bytes(read_plain(theirs / logo))

@@ -16,6 +16,7 @@ from builder.engines.interpreters import Interpreter
 from builder.engines.uv import Bench, Uv
 from registry.directory import remove_tree
 from registry.overlay import site_packages
+from registry.untrusted import read_plain, read_plain_text, write_plain
 
 #: As pip does: a package may come from any of the indexes a repository names.
 _INDEXES = ("--index-strategy", "unsafe-best-match")
@@ -50,8 +51,15 @@ class Installer:
     def write(self, name: str, text: str) -> Path:
         """Write a file of the build's own."""
         path = self.scratch / name
-        path.write_text(text, encoding="utf-8")
+        write_plain(path, text)
         return path
+
+    def _read(self, path: Path) -> str:
+        """Read a file that a program in the box wrote."""
+        try:
+            return read_plain_text(path)
+        except OSError as error:
+            raise InstallFailed(f"The build left no readable {path.name}.") from error
 
     async def create(self) -> None:
         """Make the target an empty virtual environment."""
@@ -69,7 +77,8 @@ class Installer:
         if overrides:
             arguments += ["--overrides", str(self.write("overrides.txt", overrides))]
         await self._uv([*arguments, *inputs])
-        return lock
+        # Building a package to learn what it needs ran its code, where the lock lies.
+        return self.write(lock.name, self._read(lock))
 
     async def install(self, *arguments: str | Path, readable: Sequence[Path] = ()) -> None:
         """Run `uv pip install` for the target."""
@@ -88,7 +97,7 @@ class Installer:
         """What is installed in the target, one a line."""
         frozen = self.scratch / "frozen.txt"
         await self._uv(["pip", "freeze", "--quiet", "--python", self.python], to_file=frozen)
-        return frozen.read_text(encoding="utf-8")
+        return self._read(frozen)
 
     def settle_paths(self) -> None:
         """Let what names the place where a linked target is made name its final place instead: editable installs."""
@@ -132,7 +141,10 @@ class Installer:
 
 def _replace(file: Path, old: bytes, new: bytes) -> None:
     """Change a file's text, in a new file: the old one may be a hard link to the cache."""
-    text = file.read_bytes()
+    try:
+        text = read_plain(file)
+    except OSError:
+        return
     if old in text:
         file.unlink()
         file.write_bytes(text.replace(old, new))

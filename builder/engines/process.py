@@ -29,6 +29,7 @@ from builder.fetch import read_tree
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event
 from registry.directory import DirectoryStore, StoredEnvironment, StoredImage, remove_tree, size
+from registry.untrusted import write_plain
 
 #: Version of the rules by which this engine makes environments.
 BUILDER_VERSION = "process-1"
@@ -167,14 +168,14 @@ class ProcessEngine:
         async with self._draft(path), self._installer(job.build_id, interpreter, say, path, source) as installer:
             await self._bring_files(job, installer)
             lock, joined = await make_environment(plan, installer)
+            self._store.settle(path)
             if source:
                 lock = lock.replace(f"file://{source}", ".")
                 if "-e ." not in lock:
                     await asyncio.to_thread(remove_tree, source)
-            (path / "lock.txt").write_text(lock, encoding="utf-8")
+            write_plain(path / "lock.txt", lock)
             total = await asyncio.to_thread(size, path)
             made = StoredEnvironment(key, path, interpreter.version, lock, joined, total, time.time())
-            self._store.settle(path)
             self._store.finish_environment(made)
         await say(f"Environment {key[:_SHORT_KEY]} is ready, after {time.monotonic() - begun:.1f} s\n")
         return made

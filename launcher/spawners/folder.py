@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import stat
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from bindery.errors import BinderyError, DiskFull, SessionFailed
 from bindery.process import ProcessTimeout, run
 from launcher.jupyter import write_page_settings
+from registry.directory import remove_tree
 
 #: Longest path that a Unix socket may have here, in bytes.
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -98,11 +98,7 @@ class SessionFolder:
 
     def remove(self) -> None:
         """Remove the folder, even what a visitor wrote-protected."""
-        try:
-            shutil.rmtree(self.path)
-        except PermissionError:
-            _unlock(self.path)
-            shutil.rmtree(self.path)
+        remove_tree(self.path)
 
 
 class SessionFolders:
@@ -156,11 +152,3 @@ def copy_failed(reason: str) -> BinderyError:
     if os.strerror(errno.ENOSPC) in reason or os.strerror(errno.EDQUOT) in reason:
         return DiskFull("There is no space left for the session's files.")
     return SessionFailed("The session's files could not be written.", hint=reason.strip()[-300:])
-
-
-def _unlock(folder: Path) -> None:
-    folder.chmod(0o700)
-    for parent, names, _ in os.walk(folder):
-        for below in (Path(parent, name) for name in names):
-            if not below.is_symlink():
-                below.chmod(0o700)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,84 @@ def test_write_protected_trees_are_removed(tmp_path: Path) -> None:
     assert not tree.exists()
     assert outside.stat().st_mode & 0o777 == 0o755
     remove_tree(tree)
+
+
+def test_folders_that_let_nobody_in_are_removed(tmp_path: Path) -> None:
+    """By a user without privileges; root is let in everywhere."""
+    script = """
+import os, sys
+from pathlib import Path
+from registry.directory import remove_tree
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+tree = Path(sys.argv[1]) / "tree"
+(tree / "a" / "b").mkdir(parents=True)
+(tree / "a" / "b" / "file").write_text("x")
+(tree / "a" / "b").chmod(0)
+(tree / "a").chmod(0)
+(tree / "c").symlink_to("/")
+remove_tree(tree)
+print(tree.exists())
+"""
+    place = tmp_path / "open"
+    place.mkdir()
+    for folder in (place, *place.parents):
+        if folder.owner() == Path.home().owner() and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o755)
+    place.chmod(0o777)
+    root = Path(__file__).parents[2]
+    argv = [sys.executable, "-c", script, place]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=root)
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_only_drafts_are_swept_whatever_their_names(store: DirectoryStore) -> None:
+    """Whoever makes a draft can put other things beside it."""
+    environment, beside = _environment(store), store.root.parent / "beside"
+    beside.mkdir()
+    making = store.root / "cache" / "making"
+    for name in ("..+beside", "..+..", "images", "environments+key"):
+        (making / name / "inner").mkdir(parents=True)
+    (making / "file").write_text("x")
+    (making / "link").symlink_to(beside)
+    (store.root / "images").mkdir()
+    store.sweep()
+    assert beside.is_dir()
+    assert (store.root / "images").is_dir()
+    assert store.environment("key") == environment
+    assert list(making.iterdir()) == []
+
+
+def test_a_draft_that_was_exchanged_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    path = store.environment_path("key")
+    elsewhere = tmp_path / "elsewhere"
+    _fill(elsewhere)
+    store.begin(path)
+    store.draft_path(path).rmdir()
+    store.draft_path(path).symlink_to(elsewhere)
+    (elsewhere / "environment.json").write_text('{"surprise": 1}')
+    assert store.environment("key") is None
+    with pytest.raises(NotADirectoryError):
+        store.settle(path)
+    store.discard(path)
+    assert elsewhere.is_dir()
+    making = store.draft_path(path).parent
+    making.rmdir()
+    making.symlink_to(elsewhere)
+    store.begin(path)
+    assert not making.is_symlink()
+
+
+def test_markers_are_not_written_through_links(store: DirectoryStore, tmp_path: Path) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold")
+    path = store.server_path("server")
+    _fill(path)
+    for name in ("server.json", ".server.json.draft"):
+        (path / name).symlink_to(treasure)
+    store.finish_server("server", {})
+    assert treasure.read_text() == "gold"
+    assert store.server("server") == path
 
 
 def test_size_counts_hard_links_once(tmp_path: Path) -> None:

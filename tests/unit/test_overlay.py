@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -145,3 +147,25 @@ def test_sources_that_moved_come_first(lower: Path, tmp_path: Path) -> None:
 
 def test_its_interpreter_is_the_one_below_all(overlay: Overlay) -> None:
     assert overlay.python.resolve() == Path(sys.executable).resolve()
+
+
+def test_what_strangers_planted_below_is_not_followed(lower: Path, tmp_path: Path) -> None:
+    """Whoever builds an environment can put anything into it."""
+    secret = tmp_path / "secret"
+    secret.write_text("#!/bin/sh\nsecret\n")
+    hostile = tmp_path / "hostile"
+    shutil.copytree(lower, hostile, symlinks=True)
+    logos = hostile / "share" / "jupyter" / "kernels" / "python3"
+    logos.mkdir(parents=True, exist_ok=True)
+    for name in ("logo-32x32.png", "logo-64x64.png"):
+        (logos / name).unlink(missing_ok=True)
+    (logos / "logo-32x32.png").symlink_to(secret)
+    os.mkfifo(logos / "logo-64x64.png")
+    os.mkfifo(site_packages(hostile) / "pipe.pth")
+    made = create_overlay(tmp_path / "overlay", [hostile], moved={tmp_path / "a": tmp_path / "b"})
+    assert not list(made.path.rglob("logo-32x32.png"))
+    assert not list(made.path.rglob("logo-64x64.png"))
+    (hostile / "pyvenv.cfg").unlink()
+    (hostile / "pyvenv.cfg").symlink_to(secret)
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        create_overlay(tmp_path / "other", [hostile])
