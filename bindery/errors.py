@@ -211,6 +211,15 @@ class ToolMissing(BinderyError):
     default_hint = "The operator can run: bindery doctor"
 
 
+class EngineUnavailable(BinderyError):
+    """The engine that builds images and runs sessions does not answer."""
+
+    code = "engine_unavailable"
+    status = 503
+    retryable = True
+    default_hint = "Try again in a few minutes. The operator can run: bindery doctor"
+
+
 class DiskFull(BinderyError):
     """There is no space left where Bindery keeps its data."""
 

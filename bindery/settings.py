@@ -85,6 +85,34 @@ class SessionSettings(_Section):
     start_timeout_seconds: float = Field(60.0, gt=0, description="How long, in seconds, a server may take to answer.")
     max_total: int = Field(100, ge=0, description="Most sessions at the same time; 0: no limit.")
     check_seconds: float = Field(5.0, gt=0, description="How often, in seconds, sessions are looked after.")
+    memory_bytes: int = Field(2048 * MIB, ge=64 * MIB, description="Containers: memory of one session, in bytes.")
+    cpus: float = Field(2.0, gt=0, description="Containers: processors of one session; fractions are allowed.")
+    max_processes: int = Field(512, ge=32, description="Containers: most processes and threads of one session.")
+    shared_memory_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Containers: size of /dev/shm, in bytes; what is in it counts as memory."
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict,
+        description="Containers: variables of all sessions, such as HTTPS_PROXY; visitors can read them (JSON object).",
+    )
+
+
+class DockerSettings(_Section):
+    host: str = Field(
+        "", description="Docker engine: its address, unix:///path or tcp://host:port; empty: DOCKER_HOST, or the usual."
+    )
+    network: str = Field(
+        "bindery0",
+        min_length=1,
+        description="Docker engine: network of the sessions, and its interface; made when it is missing.",
+    )
+    publish_ports: bool = Field(
+        False,
+        description="Docker engine: reach sessions by ports on loopback, as rootless Docker and Docker Desktop need.",
+    )
+    pull_timeout_seconds: float = Field(
+        600.0, gt=0, description="How long, in seconds, bringing an image from its registry may take."
+    )
 
 
 class RetentionSettings(_Section):
@@ -129,4 +157,5 @@ class Settings(BaseSettings):
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="Bringing a commit here.")
     build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
     session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")
+    docker: DockerSettings = Field(default_factory=DockerSettings, description="The docker engine.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: Programs that serve notebooks, as Python modules, best first.
@@ -15,11 +15,29 @@ DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements",)
 
 def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allow_origin: str) -> list[str]:
     """JupyterLab's command line. It holds no secret: everybody on the machine can read it."""
+    return _options(
+        {
+            "ServerApp.sock": socket,
+            "ServerApp.sock_mode": "0600",
+            "ServerApp.root_dir": str(work_tree),
+            "LabApp.user_settings_dir": str(config / "lab" / "user-settings"),
+            "LabApp.workspaces_dir": str(config / "lab" / "workspaces"),
+        },
+        base_url,
+        allow_origin,
+    )
+
+
+def networked_arguments(*, port: int, base_url: str, allow_origin: str) -> list[str]:
+    """The command line of a server that has an address of its own. It serves the folder it is started in."""
+    listening = {"ServerApp.ip": "0.0.0.0", "ServerApp.port": str(port), "ServerApp.port_retries": "0"}  # noqa: S104
+    return _options(listening, base_url, allow_origin)
+
+
+def _options(special: Mapping[str, str], base_url: str, allow_origin: str) -> list[str]:
     flags = {
-        "ServerApp.sock": socket,
-        "ServerApp.sock_mode": "0600",
+        **special,
         "ServerApp.base_url": base_url,
-        "ServerApp.root_dir": str(work_tree),
         "ServerApp.allow_remote_access": "True",
         "ServerApp.trust_xheaders": "True",
         "ServerApp.allow_root": "True",
@@ -28,8 +46,6 @@ def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allo
         "ServerApp.terminals_enabled": "True",
         "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-        "LabApp.user_settings_dir": str(config / "lab" / "user-settings"),
-        "LabApp.workspaces_dir": str(config / "lab" / "workspaces"),
         **({"ServerApp.allow_origin": allow_origin} if allow_origin else {}),
     }
     return [f"--{name}={value}" for name, value in flags.items()]

@@ -1,0 +1,103 @@
+"""What a session's container is: a pure function of the request and the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bindery.settings import SessionSettings
+from launcher.jupyter import networked_arguments
+from launcher.spawners.base import SessionRequest
+from launcher.spawners.leftovers import MARK
+
+SESSION_LABEL = "io.bindery.session"
+DATA_LABEL = "io.bindery.data"
+#: Where servers listen in their containers.
+PORT = 8888
+#: The user of images that name none, as on Binder: never root.
+USER = "1000:1000"
+#: Longest name of a session.
+MAX_NAME = 60
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_ROOT = re.compile(r"(root|0+)?(:.*)?")
+_CPU_PERIOD = 100_000
+
+#: Runs the best server that the image has. Old ones know their options by another name.
+_SERVE = """\
+if command -v jupyter-lab >/dev/null && command -v jupyter-server >/dev/null; then exec jupyter-lab "$@"; fi
+for option do
+  case $option in --ServerApp.*) set -- "$@" "--NotebookApp.${option#--ServerApp.}" ;; esac
+done
+for server in jupyter-lab jupyter-notebook jupyter-server; do
+  if command -v $server >/dev/null; then exec $server "$@"; fi
+done
+echo "This image has no Jupyter server: neither jupyter-lab nor jupyter-notebook is on its PATH." >&2
+exit 127
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where containers are put: whose they are, in which network, with which variables."""
+
+    instance: str
+    network: str
+    #: Listen on a port of this machine's loopback address, for engines whose networks it cannot reach.
+    published: bool
+    allow_origin: str
+    environment: Mapping[str, str]
+
+
+def container_name(session: str) -> str | None:
+    """The name of a session's container; None if no session can have the name."""
+    return f"bindery-{session}" if len(session) <= MAX_NAME and _NAME.fullmatch(session) else None
+
+
+def user(image: Mapping[str, Any]) -> str:
+    """Who an image's server runs as: its own user, unless that is root."""
+    named = str(image["Config"].get("User") or "")
+    return USER if _ROOT.fullmatch(named) else named
+
+
+def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, as_user: str) -> dict[str, Any]:
+    """The engine's description of a container. The image's entrypoint stays, and gets the server as its words."""
+    flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origin=place.allow_origin)
+    port = f"{PORT}/tcp"
+    variables = {
+        **place.environment,
+        **request.environment,
+        "JUPYTER_TOKEN": request.token,
+        MARK: request.name,
+    }
+    return {
+        "Image": request.image,
+        "User": as_user,
+        "Cmd": ["/bin/sh", "-c", _SERVE, "serve", *flags],
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Labels": {SESSION_LABEL: request.name, DATA_LABEL: place.instance},
+        "ExposedPorts": {port: {}},
+        "HostConfig": {
+            **_limits(limits),
+            "NetworkMode": place.network,
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if place.published else {},
+        },
+    }
+
+
+def _limits(limits: SessionSettings) -> dict[str, Any]:
+    return {
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "CpuPeriod": _CPU_PERIOD,
+        "CpuQuota": int(limits.cpus * _CPU_PERIOD),
+        "PidsLimit": limits.max_processes,
+        "ShmSize": limits.shared_memory_bytes,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Init": True,
+        "IpcMode": "private",
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "2m", "max-file": "1"}},
+    }
