@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
+from launcher.spawners.base import Address
 from tests.integration.test_traffic.conftest import Serve
 from tests.integration.test_traffic.test_requests import echo, stalled
-from tests.support.traffic import get, reset_connection, until, visitor
+from tests.support.traffic import get, reset_connection, session_server, until, visitor
 from web.traffic import Limits, Route
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
@@ -136,6 +139,22 @@ async def test_server_refuses(serve: Serve) -> None:
             assert answer.headers["retry-after"] == "3"
         answer = await client.ask(get("/user/dead/ws", "Connection: Upgrade", "Upgrade: websocket"))
         assert answer.status == 503
+
+
+async def test_server_puts_something_else_in_place_of_its_socket(serve: Serve, tmp_path: Path) -> None:
+    async def other(reader: Reader, writer: Writer) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+        writer.close()
+
+    async with serve(echo) as (port, known, _), session_server(tmp_path, other, "other") as elsewhere:
+        (tmp_path / "link").symlink_to(str(elsewhere.address.socket))
+        (tmp_path / "file").write_text("x")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "folder").mkdir()
+        async with visitor(port) as client:
+            for name in ("link", "file", "pipe", "folder"):
+                known.fast[name] = Route(Address(socket=str(tmp_path / name)))
+                assert (await client.ask(get(f"/user/{name}/"))).status == 503
 
 
 async def test_server_never_answers(serve: Serve) -> None:
