@@ -22,6 +22,7 @@ from registry.names import DOCKER_HUB, Repository
 HELPER_SECONDS = 30.0
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
 _HUB_KEY = "https://index.docker.io/v1/"
+_NONE = SecretStr("")
 _TOKEN_USER = "<token>"  # noqa: S105
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -31,7 +32,7 @@ class Credential:
     """A login. With an `identity_token` there is no password: it is exchanged for tokens."""
 
     username: str
-    password: SecretStr = SecretStr("")
+    password: SecretStr = _NONE
     identity_token: SecretStr | None = None
 
     def basic(self) -> str:
