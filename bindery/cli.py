@@ -16,6 +16,7 @@ from rich.console import Console
 from bindery import __version__, logs
 from bindery.errors import BinderyError
 from bindery.settings import MIB, EngineName, Settings
+from bindery.terminal import marked
 
 T = TypeVar("T")
 
@@ -178,7 +179,7 @@ def _settings(**given: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             variable = "BINDERY_" + "__".join(str(part) for part in problem["loc"]).upper()
-            errors.print(f"[red]Error:[/red] {variable}: {problem['msg']}", soft_wrap=True)
+            errors.print(f"[red]Error:[/red] {variable}: {marked(problem['msg'])}", soft_wrap=True)
         errors.print("[dim]Hint: bindery settings lists them all.[/dim]")
         raise typer.Exit(2) from error
 
@@ -188,9 +189,9 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
     except BinderyError as error:
-        errors.print(f"[red]Error:[/red] {error.message.strip()} [dim]({error.code})[/dim]", soft_wrap=True)
+        errors.print(f"[red]Error:[/red] {marked(error.message.strip())} [dim]({error.code})[/dim]", soft_wrap=True)
         if error.hint:
-            errors.print(f"Hint: {error.hint.strip()}", soft_wrap=True)
+            errors.print(f"Hint: {marked(error.hint.strip())}", soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

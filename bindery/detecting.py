@@ -14,6 +14,7 @@ from rich.table import Table
 from bindery.errors import BinderyError
 from bindery.repository import read, spec
 from bindery.settings import Settings
+from bindery.terminal import marked
 from bindery.wiring import guard, make_resolver, rows
 from builder import detect as planner
 from builder import git
@@ -75,13 +76,13 @@ def _refusal(engine: ProcessEngine, plan: Plan) -> tuple[BinderyError | None, tu
 def _print(facts: dict[str, Any], known: EnvironmentInfo | None, output: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in _lines(facts, known):
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(f"[bold]{name}[/bold]", marked(value))
     output.print(table)
     for warning in facts["warnings"]:
-        output.print(f"[yellow]Warning:[/yellow] {warning}", soft_wrap=True)
+        output.print(f"[yellow]Warning:[/yellow] {marked(warning)}", soft_wrap=True)
     if refusal := facts["refused"]:
-        output.print(f"[red]This engine cannot build it:[/red] {refusal['message']}", soft_wrap=True)
-        output.print(f"Hint: {refusal['hint']}", soft_wrap=True)
+        output.print(f"[red]This engine cannot build it:[/red] {marked(refusal['message'])}", soft_wrap=True)
+        output.print(f"Hint: {marked(refusal['hint'])}", soft_wrap=True)
 
 
 def _lines(facts: dict[str, Any], known: EnvironmentInfo | None) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from bindery.errors import BinderyError, HostUnreachable
 from bindery.process import end_group
 from bindery.repository import read, spec
 from bindery.settings import Settings
+from bindery.terminal import plain
 from bindery.wiring import guard
 from builder.guard import GuardedClient
 from builder.providers import providers
@@ -93,7 +94,8 @@ async def _follow(service: Service, provider: str, text: str, output: Console) -
                     step = phase
                     status.update(f"{_STEPS[phase]}...")
                     output.print(f"[bold]{_STEPS[phase]}[/bold]")
-                output.print("  " + event.get("message", "").rstrip("\n"), markup=False, soft_wrap=True, style="dim")
+                message = plain(event.get("message", "")).rstrip("\n")
+                output.print(f"  {message}", markup=False, soft_wrap=True, style="dim")
     raise HostUnreachable("The service ended the stream without an answer.")
 
 

@@ -14,9 +14,11 @@ from web.links import Target, launch_path, recognise
 def read(text: str, ref: str, path: str, displays: Sequence[Mapping[str, Any]]) -> Target:
     """A folder of this machine, else whatever the web form would recognise; `ref` and `path` win over the text's own.
 
-    Raises `RepositoryNotFound` for a folder that is no Git repository.
+    Raises `RepositoryNotFound` for a folder that does not exist, or is no Git repository.
     """
     folder = Path(text).expanduser()
+    if text.startswith(("/", "./", "../", "~")) and not folder.is_dir():
+        raise RepositoryNotFound(f"There is no folder {text} on this machine.", hint="Check the path.")
     target = Target("git", _local(folder)) if folder.is_dir() else recognise(text, displays)
     return Target(
         target.provider,

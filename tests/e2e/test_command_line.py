@@ -79,6 +79,11 @@ class TestDetect:
         assert b"not a Git repository" in ended.stderr
         assert b"git init" in ended.stderr
 
+    async def test_a_folder_that_does_not_exist_is_named(self, data_dir: Path, tmp_path: Path) -> None:
+        ended = await bindery("detect", tmp_path / "nowhere", "--data-dir", data_dir)
+        assert ended.returncode == 1
+        assert b"There is no folder" in ended.stderr
+
     async def test_a_mistyped_ref_gets_its_neighbours(self, data_dir: Path, folder: Repository) -> None:
         folder.commit({"a": "b"})
         ended = await bindery("detect", folder.folder, "--ref", "mian", "--data-dir", data_dir)
