@@ -30,9 +30,7 @@ def test_only_text_is_left(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 
-@pytest.mark.parametrize(
-    "text", ["uvicorn[standard]==1", "[/red]", "[link=https://evil.example]x[/link]", "a[", "a\\[b]"]
-)
+@pytest.mark.parametrize("text", ["uvicorn[standard]==1", "[/red]", "[link=x]y[/link]", "a[", "a\\[b]"])
 def test_brackets_stay_brackets(text: str) -> None:
     console = Console(width=200)
     with console.capture() as captured:
