@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bindery.errors import InvalidDependencyFile
-from builder.engines.installer import Installer
+from builder.engines.hands import Hands
 from builder.engines.joining import asks_for_server, extends_server, package_names
 from builder.engines.server import SERVER_OVERRIDES, SERVER_REQUIREMENTS, server_pins
 from builder.plan import Install, Plan, Source
@@ -31,7 +31,7 @@ class _Inputs:
     constraints: list[Path] = field(default_factory=list)
 
 
-async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]:
+async def make_environment(plan: Plan, installer: Hands) -> tuple[str, bool]:
     """Make the installer's target the environment of a plan; return its lock, and whether it runs the server too.
 
     The files that the plan names are in the installer's `sources`.
@@ -47,13 +47,13 @@ async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]
     lock = await installer.resolve([*inputs.open, kernel], constraints=constraints)
     joined = asks_for_server(package_names(frozen + lock.read_text(encoding="utf-8")))
     if joined:
-        await installer.bench.say(
+        await installer.say(
             "The packages include a Jupyter server or an extension of one: it runs from this environment\n"
         )
         lock = await _resolve_joined(installer, [*inputs.open, kernel], constraints)
     await installer.install("--no-deps", "-r", lock)
     if not joined and extends_server(installer.target):
-        await installer.bench.say("A package extends the Jupyter server: it runs from this environment\n")
+        await installer.say("A package extends the Jupyter server: it runs from this environment\n")
         await join(installer)
         joined = True
     installer.settle_paths()
@@ -61,7 +61,7 @@ async def make_environment(plan: Plan, installer: Installer) -> tuple[str, bool]
     return await installer.freeze(), joined
 
 
-async def join(installer: Installer, lower_lock: str = "") -> None:
+async def join(installer: Hands, lower_lock: str = "") -> None:
     """Add the server to the installer's target without changing what is there, or below it (`lower_lock`)."""
     frozen = await installer.freeze()
     constraints = [installer.write("constraints.txt", _pins(lower_lock + frozen))]
@@ -69,21 +69,21 @@ async def join(installer: Installer, lower_lock: str = "") -> None:
     await installer.install("--no-deps", "-r", lock)
 
 
-async def _resolve_joined(installer: Installer, inputs: list[Path], constraints: list[Path]) -> Path:
+async def _resolve_joined(installer: Hands, inputs: list[Path], constraints: list[Path]) -> Path:
     server = installer.write("server.txt", SERVER_REQUIREMENTS)
     return await installer.resolve(
         [*inputs, server], constraints=constraints, overrides=SERVER_OVERRIDES, preferred=server_pins()
     )
 
 
-async def _inputs(plan: Plan, installer: Installer) -> _Inputs:
+async def _inputs(plan: Plan, installer: Hands) -> _Inputs:
     inputs = _Inputs()
     for number, step in enumerate(plan.installs):
         await _add(inputs, step, number, installer)
     return inputs
 
 
-async def _add(inputs: _Inputs, step: Install, number: int, installer: Installer) -> None:
+async def _add(inputs: _Inputs, step: Install, number: int, installer: Hands) -> None:
     files = [installer.sources / path for path in step.paths]
     match step.source:
         case Source.FILES:

@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bindery.errors import DiskFull, InstallFailed
-from builder.engines import bytecode
+from builder.engines import bytecode, commands
 from builder.engines.interpreters import Interpreter
 from builder.engines.uv import Bench, Uv
 from registry.directory import remove_tree
 from registry.overlay import site_packages
 from registry.untrusted import read_plain, read_plain_text, write_plain
 
-#: As pip does: a package may come from any of the indexes a repository names.
-_INDEXES = ("--index-strategy", "unsafe-best-match")
 #: Files of an environment that name the folder of a package installed from the tree.
 _PATH_FILES = ("*.pth", "__editable__*.py", "*.egg-link", "*.dist-info/direct_url.json")
-_EMIT = ("--emit-index-url", "--emit-find-links", "--emit-build-options")
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,10 @@ class Installer:
     def _links(self) -> dict[Path, Path]:
         return {self.target: self.target.readlink()} if self.target.is_symlink() else {}
 
+    async def say(self, line: str) -> None:
+        """Tell the visitor something."""
+        await self.bench.say(line)
+
     def write(self, name: str, text: str) -> Path:
         """Write a file of the build's own."""
         path = self.scratch / name
@@ -63,40 +64,33 @@ class Installer:
 
     async def create(self) -> None:
         """Make the target an empty virtual environment."""
-        options = ["--quiet", "--no-project", "--allow-existing", "--python", str(self.interpreter.executable)]
-        await self._uv(["venv", *options, self.target])
+        await self._uv(commands.create(self.interpreter.executable, self.target))
 
     async def resolve(
         self, inputs: Sequence[Path], *, constraints: Sequence[Path] = (), overrides: str = "", preferred: str = ""
     ) -> Path:
         """Decide every version that the inputs need; versions in `preferred` are taken where nothing speaks against."""
         lock = self.write("lock.txt", preferred)
-        arguments = ["pip", "compile", "--no-header", "--no-annotate", *_INDEXES, *_EMIT]
-        arguments += ["--python", str(self.interpreter.executable), "-o", str(lock)]
-        arguments += [word for path in constraints for word in ("--constraints", str(path))]
-        if overrides:
-            arguments += ["--overrides", str(self.write("overrides.txt", overrides))]
-        await self._uv([*arguments, *inputs])
+        changed = self.write("overrides.txt", overrides) if overrides else None
+        await self._uv(commands.resolve(self.interpreter.executable, lock, inputs, constraints, changed))
         # Building a package to learn what it needs ran its code, where the lock lies.
         return self.write(lock.name, self._read(lock))
 
     async def install(self, *arguments: str | Path, readable: Sequence[Path] = ()) -> None:
         """Run `uv pip install` for the target."""
-        mode = [] if self._links else ["--link-mode=copy"]
-        words = ["pip", "install", "--python", self.python, *mode, *_INDEXES, *arguments]
+        words = commands.install(self.python, arguments, copy=not self._links)
         await self._uv(words, readable=readable)
 
     async def export(self, folder: Path, name: str) -> Path:
         """The uv.lock in `folder` as one that can be installed, without the project itself."""
         lock = self.scratch / f"pylock.{name}.toml"
-        options = ["--quiet", "--frozen", "--no-emit-project", "--format", "pylock.toml", "-o", str(lock)]
-        await self._uv(["export", *options, "--project", folder, "--python", self.interpreter.executable])
+        await self._uv(commands.export(self.interpreter.executable, folder, lock))
         return lock
 
     async def freeze(self) -> str:
         """What is installed in the target, one a line."""
         frozen = self.scratch / "frozen.txt"
-        await self._uv(["pip", "freeze", "--quiet", "--python", self.python], to_file=frozen)
+        await self._uv(commands.freeze(self.python), to_file=frozen)
         return self._read(frozen)
 
     def settle_paths(self) -> None:

@@ -103,7 +103,8 @@ class ProcessEngine:
     async def server_environment(self, say: Say | None = None) -> Path:
         """The environment that runs JupyterLab for all repositories; made once, however many ask for it."""
         say = say or _say_nothing
-        identity = server_id(self._interpreters.own)
+        own = self._interpreters.own
+        identity = server_id(f"{own.identity}\n{own.executable}")
         path = self._store.server_path(identity)
         if await asyncio.to_thread(self._store.server, identity):
             return path

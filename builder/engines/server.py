@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 
-from builder.engines.installer import Installer
-from builder.engines.interpreters import Interpreter
+from builder.engines.hands import Hands
 
 #: What a server needs, unpinned: for environments in which a repository's own versions come first.
 SERVER_REQUIREMENTS = "jupyterlab\nnotebook\n"
@@ -19,13 +18,13 @@ def server_pins() -> str:
     return (resources.files("builder.engines") / "server-requirements.txt").read_text(encoding="utf-8")
 
 
-def server_id(interpreter: Interpreter) -> str:
-    """Equal exactly where the same server environment serves."""
-    text = "\n".join([interpreter.identity, str(interpreter.executable), server_pins()])
+def server_id(identity: str) -> str:
+    """Equal exactly where the same server environment serves: `identity` names its interpreter."""
+    text = "\n".join([identity, server_pins()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-async def make_server(installer: Installer) -> None:
+async def make_server(installer: Hands) -> None:
     """Make the installer's target the server environment."""
     await installer.create()
     await installer.install("--no-deps", "-r", installer.write("server.txt", server_pins()))

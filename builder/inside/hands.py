@@ -1,0 +1,85 @@
+"""Making an environment with the uv of the image."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.engines import bytecode, commands
+
+#: Ends a build step whose reason uv has told already.
+UV_FAILED = 65
+
+
+@dataclass(frozen=True)
+class InsideHands:
+    """`Hands` in a build: programs run one after the other, and what they say is the log."""
+
+    python: Path
+    target: Path
+    sources: Path
+    scratch: Path
+    environment: Mapping[str, str]
+
+    @property
+    def _own_python(self) -> Path:
+        return self.target / "bin" / "python"
+
+    async def say(self, line: str) -> None:
+        """Tell the visitor something."""
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the build's own."""
+        path = self.scratch / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    async def create(self) -> None:
+        """Make the target an empty virtual environment."""
+        self._uv(commands.create(self.python, self.target))
+
+    async def resolve(
+        self, inputs: Sequence[Path], *, constraints: Sequence[Path] = (), overrides: str = "", preferred: str = ""
+    ) -> Path:
+        """Decide every version that the inputs need; versions in `preferred` are taken where nothing speaks against."""
+        lock = self.write("lock.txt", preferred)
+        changed = self.write("overrides.txt", overrides) if overrides else None
+        self._uv(commands.resolve(self.python, lock, inputs, constraints, changed), quiet=True)
+        return lock
+
+    async def install(self, *arguments: str | Path) -> None:
+        """Run `uv pip install` for the target."""
+        self._uv(commands.install(self._own_python, arguments, copy=True))
+
+    async def export(self, folder: Path, name: str) -> Path:
+        """The uv.lock in `folder` as one that can be installed, without the project itself."""
+        lock = self.scratch / f"pylock.{name}.toml"
+        self._uv(commands.export(self.python, folder, lock))
+        return lock
+
+    async def freeze(self) -> str:
+        """What is installed in the target, one a line."""
+        return self._run(["uv", *commands.freeze(self._own_python)], output=subprocess.PIPE)
+
+    def settle_paths(self) -> None:
+        """Nothing to do: the target is made where it stays."""
+
+    async def compile_bytecode(self) -> None:
+        """Compile the target's sources."""
+        packages = next((self.target / "lib").glob("python3*/site-packages"))
+        program = Path(bytecode.__file__)
+        self._run([self._own_python, "-I", "-S", program, packages, self.scratch / "bytecode"])
+
+    def _uv(self, words: commands.Words, *, quiet: bool = False) -> None:
+        self._run(["uv", *words], output=subprocess.DEVNULL if quiet else None)
+
+    def _run(self, words: commands.Words, output: int | None = None) -> str:
+        ended = subprocess.run(words, env=self.environment, cwd=self.sources, stdout=output, text=True)
+        if ended.returncode != 0:
+            raise SystemExit(UV_FAILED)
+        return ended.stdout or ""
