@@ -56,6 +56,9 @@ def _protocol(site: Site) -> APIRouter:
     router = APIRouter()
 
     async def build(request: Request) -> ASGIApp:
+        # HEAD comes with GET; whoever only looks at a link must not get a session.
+        if request.method != "GET":
+            return Response(status_code=405, headers={"Allow": "GET, OPTIONS"})
         visit = _visit(site, request)
         if visit.last_event_id and await site.launches.over(visit):
             return Response(status_code=204)

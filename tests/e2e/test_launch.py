@@ -259,6 +259,14 @@ class TestBadInput:
         visit = await service.stream(f"gh/{name}/HEAD").read()
         assert visit.last["code"] == "repository_empty"
 
+    async def test_looking_at_a_link_starts_nothing(self, service: Service, git_server: GitServer) -> None:
+        _, name = fresh(git_server)
+        async with aiohttp.ClientSession() as client:
+            async with client.head(f"{service.url}build/gh/{name}/HEAD") as response:
+                assert response.status == 405
+            async with client.options(f"{service.url}build/gh/{name}/HEAD") as response:
+                assert response.status == 200
+
     async def test_the_service_goes_on(self, service: Service) -> None:
         async with aiohttp.ClientSession() as client, client.get(f"{service.url}health") as response:
             assert (await response.json())["ok"] is True
