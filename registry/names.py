@@ -73,7 +73,9 @@ class Reference:
         name, at, digest = text.partition("@")
         host, slash, rest = name.partition("/")
         if not slash or not (host == "localhost" or re.search(r"[.:]", host)):
-            raise _wrong(text, "it does not begin with a registry's host, such as docker.io/library/ or localhost:5000/")
+            raise _wrong(
+                text, "it does not begin with a registry's host, such as docker.io/library/ or localhost:5000/"
+            )
         path, colon, tag = rest.partition(":")
         if host == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
