@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,13 @@ import pytest
 
 from bindery.errors import BinderyError
 from bindery.sandbox import find_sandbox, no_sandbox
+from bindery.settings import SessionSettings
 from launcher.spawners.base import Running, SessionRequest, Spawner
 from launcher.spawners.leftovers import processes_of
 from launcher.spawners.process import ProcessSpawner
+from tests.support.docker_sessions import docker_spawner
 from tests.support.notebook_server import NotebookServer
+from tests.support.session_images import ENVIRONMENT, HOME, SessionImages, make_session_images
 from tests.support.stored_images import StoredImages, make_stored_images
 
 #: Seconds until a condition that does not come true fails the test.
@@ -26,10 +29,17 @@ LIMIT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Subject:
-    """A spawner under test, and the images that it can start."""
+    """A spawner under test, and the images that it can start.
+
+    `environment` and `folder` are what the paths of a session's Python and work tree have in them; nothing that a
+    session installs may appear in `stores`.
+    """
 
     spawner: Spawner
-    images: StoredImages
+    images: StoredImages | SessionImages
+    environment: Callable[[str], str]
+    folder: Callable[[str], str]
+    stores: tuple[Path, ...] = ()
 
     async def start(self, image: str, name: str | None = None) -> tuple[str, NotebookServer]:
         """Start a session and wait until it answers."""
@@ -67,19 +77,41 @@ async def process_spawner(images: StoredImages, *, sandboxed: bool) -> ProcessSp
     return ProcessSpawner(images.store, server=server, sandbox=sandbox, allow_origin="*")
 
 
-@pytest.fixture(params=["process", "process in the sandbox"])
-async def subject(request: pytest.FixtureRequest, images: StoredImages) -> AsyncIterator[Subject]:
-    spawner = await process_spawner(images, sandboxed=request.param != "process")
-    running: AbstractAsyncContextManager[Spawner] = spawner
+@pytest.fixture(scope="module")
+def container_images() -> SessionImages:
+    return make_session_images()
+
+
+async def processes(
+    request: pytest.FixtureRequest, *, sandboxed: bool
+) -> tuple[Subject, AbstractAsyncContextManager[Spawner]]:
+    images: StoredImages = request.getfixturevalue("images")
+    spawner = await process_spawner(images, sandboxed=sandboxed)
+    stores = tuple(images.store.root / folder for folder in ("environments", "servers", "images"))
+    return Subject(spawner, images, "{}/env".format, "{}/repo".format, stores), spawner
+
+
+def containers(request: pytest.FixtureRequest) -> tuple[Subject, AbstractAsyncContextManager[Spawner]]:
+    images: SessionImages = request.getfixturevalue("container_images")
+    spawner = docker_spawner(SessionSettings(), instance=f"contract-{secrets.token_hex(4)}", allow_origin="*")
+    return Subject(spawner, images, lambda name: ENVIRONMENT, lambda name: HOME), spawner
+
+
+@pytest.fixture(params=["process", "process in the sandbox", "docker"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    if request.param == "docker":
+        found, running = containers(request)
+    else:
+        found, running = await processes(request, sandboxed=request.param != "process")
     async with running:
-        yield Subject(spawner, images)
-        for name in await spawner.list():
-            await spawner.stop(name)
+        yield found
+        for name in await found.spawner.list():
+            await found.spawner.stop(name)
 
 
 @pytest.fixture(params=["shared", "joined"])
-def image(request: pytest.FixtureRequest, images: StoredImages) -> str:
-    return str(getattr(images, request.param))
+def image(request: pytest.FixtureRequest, subject: Subject) -> str:
+    return str(getattr(subject.images, request.param))
 
 
 class TestSpawner:
@@ -89,8 +121,8 @@ class TestSpawner:
             "import sys, os; print(sys.prefix); print(os.getcwd()); print(open('README.md').read())"
         )
         prefix, folder, title = printed.split("\n")[:3]
-        assert name in prefix
-        assert name in folder
+        assert subject.environment(name) in prefix
+        assert subject.folder(name) in folder
         assert title == f"# {image}"
 
     async def test_the_work_tree_is_clean_and_at_the_commit(self, subject: Subject, image: str) -> None:
@@ -172,7 +204,7 @@ class TestSpawner:
             await subject.spawner.start(request("example/none:1"))
 
     async def test_pip_installs_into_the_session_only(self, subject: Subject, image: str) -> None:
-        _, server = await subject.start(image)
+        name, server = await subject.start(image)
         printed = await server.run(
             "import subprocess, zipfile\n"
             "with zipfile.ZipFile('tiny-1-py3-none-any.whl', 'w') as wheel:\n"
@@ -184,11 +216,10 @@ class TestSpawner:
             "subprocess.run(command, check=True, capture_output=True)\n"
             "import tiny; print(tiny.__file__)\n"
         )
-        assert "/env/" in printed
-        store = subject.images.store.root
-        assert not [
-            path for folder in ("environments", "servers", "images") for path in (store / folder).rglob("tiny.py")
-        ]
+        assert f"{subject.environment(name)}/" in printed
+        assert not [path for store in subject.stores for path in store.rglob("tiny.py")]
+        _, second = await subject.start(image)
+        assert await second.run("import importlib.util as i; print(i.find_spec('tiny'))") == "None\n"
 
     async def test_sessions_do_not_see_each_other(self, subject: Subject, image: str) -> None:
         first, _ = await subject.start(image)
