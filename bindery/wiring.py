@@ -36,6 +36,7 @@ from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
 from launcher.spawners.base import Spawner
 from web import pages
+from web.api import Api
 from web.app import Site, create_app
 from web.feed import Feeds
 from web.health import Health
@@ -203,6 +204,7 @@ def _site(settings: Settings, launches: Launches, health: Health, metrics: Metri
             notice=notice,
             homes={"gh": settings.providers.gh.url},
         ),
+        api=Api(base_url(settings), launches, health, __version__, token),
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,
         allow_build_only=settings.allow_build_only,

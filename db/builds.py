@@ -100,6 +100,13 @@ class BuildStore:
         async with self._database.read() as connection:
             return await _one(connection, builds.c.id == build_id)
 
+    async def latest(self, image: str) -> Build | None:
+        """The newest build of an image, however it ended."""
+        query = select(*_COLUMNS).where(builds.c.image == image).order_by(builds.c.created_at.desc()).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else _build(row)
+
     async def request(self, wanted: Wanted, first: Sequence[Event], now: float) -> tuple[Build, bool]:
         """The unfinished build of the image, and whether it is new; `first` begins a new one's log."""
         async with self._database.write() as connection:

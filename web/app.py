@@ -8,13 +8,16 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bindery.errors import BinderyError, RequestRefused
+from bindery.errors import BinderyError, NotFound, RequestRefused
 from web import pages
+from web.api import Api, api_router, problems
+from web.api.routes import PREFIX
 from web.event_stream import Emit, EventStream
 from web.health import Health
 from web.launches import Launches, Visit, failed
@@ -38,6 +41,7 @@ class Site:
     #: Everything that `/versions` says; equal on all replicas of one version.
     versions: Mapping[str, Any]
     pages: Pages
+    api: Api
     operator_token: str
     cors_allow_origin: str = ""
     allow_build_only: bool = False
@@ -45,11 +49,28 @@ class Site:
 
 def create_app(site: Site) -> ASGIApp:
     """The ASGI application."""
-    app = FastAPI(title="Bindery", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"))
+    prefix = site.base_url + PREFIX
+    app = FastAPI(
+        title="Bindery",
+        version=site.api.version,
+        description="Builds, logs, sessions and images of this service as records. POST creates, GET only reads.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{prefix}openapi.json",
+    )
+    app.include_router(api_router(site.api), prefix=site.base_url.rstrip("/"))
+    app.add_exception_handler(BinderyError, problems.on_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid)
+    app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"), include_in_schema=False)
     app.include_router(pages.router(site.pages))
-    app.add_exception_handler(404, lambda request, error: pages.not_found(site.pages, request))
+    app.add_exception_handler(404, lambda request, error: _not_found(site, request))
     return _Cors(app, site.cors_allow_origin)
+
+
+def _not_found(site: Site, request: Request) -> Response:
+    if request.url.path.startswith(site.base_url + PREFIX):
+        return problems.answer(NotFound("The API has no such address.", hint="See openapi.json."))
+    return pages.not_found(site.pages, request)
 
 
 def _protocol(site: Site) -> APIRouter:

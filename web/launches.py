@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bindery.errors import BinderyError, InternalError, SessionGone
+from bindery.errors import BinderyError, InternalError, NotFound, SessionGone
+from builder.once import Once
 from builder.providers.base import Resolved
 from builder.resolver import Resolver
 from db import builds as build_rows
@@ -77,6 +78,7 @@ class Launches:
     #: Sessions whose visitors look on now.
     watching: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.time
+    _once: Once[Build | None] = field(default_factory=Once)
 
     async def over(self, visit: Visit) -> bool:
         """Whether a returning client has seen everything already, so that it is told not to come again (204)."""
@@ -106,6 +108,37 @@ class Launches:
             log.exception("launch.internal_error", incident=incident)
             await emit(failed(InternalError(f"Something went wrong in Bindery itself (id {incident}).")))
 
+    async def request_build(self, visit: Visit) -> Build:
+        """The build of a visit's image: one that runs, the one that made it, or a new one."""
+        image, build = await self._wanted(await self._resolved(visit))
+        build = build or await self.builds.latest(image)
+        if build is None:
+            raise NotFound("The image is there, but no record of its build.", hint="It was built by another service.")
+        return build
+
+    async def request_session(self, visit: Visit) -> Session:
+        """A new session of a visit's image, which is built first if need be."""
+        resolved = await self._resolved(visit)
+        image, build = await self._wanted(resolved)
+        return await self._create(visit, resolved, image, build)
+
+    async def watch_build(self, build: Build, last_event_id: str, emit: Emit) -> None:
+        """Emit a build's events, from after the given id, to one terminal event."""
+        place = _BUILD_PLACE.fullmatch(last_event_id)
+        await self._build_only(build, int(place["seq"]) if place and place["build"] == build.id else 0, emit)
+
+    async def stop(self, session: Session, reason: str) -> None:
+        """End a session at its visitor's wish, and the build that it alone waited for."""
+        ending = SessionState.STOPPED if session.state is SessionState.PENDING else SessionState.STOPPING
+        await self.sessions.advance(session, ending, [], self.clock(), stop_reason=reason)
+        if session.state is SessionState.PENDING and session.build_id:
+            waiting = [row for row in await self.sessions.unfinished() if row.build_id == session.build_id]
+            if not waiting:
+                await self.builds.cancel(session.build_id)
+
+    async def _resolved(self, visit: Visit) -> Resolved:
+        return await self.resolver.resolve(visit.provider, visit.spec, operator=visit.operator)
+
     async def _follow(self, visit: Visit, emit: Emit) -> None:
         place = _BUILD_PLACE.fullmatch(visit.last_event_id)
         if place and (build := await self.builds.get(place["build"])):
@@ -116,7 +149,7 @@ class Launches:
             await self._begin(visit, emit)
 
     async def _begin(self, visit: Visit, emit: Emit) -> None:
-        resolved = await self.resolver.resolve(visit.provider, visit.spec, operator=visit.operator)
+        resolved = await self._resolved(visit)
         image, build = await self._wanted(resolved)
         if not visit.build_only:
             await self._watched(await self._create(visit, resolved, image, build), "", emit)
@@ -134,15 +167,18 @@ class Launches:
     async def _wanted(self, resolved: Resolved) -> tuple[str, Build | None]:
         """The image's reference, and the build that makes it if it is not there."""
         image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
+        return image, await self._once(image, lambda: self._build_of(image, resolved))
+
+    async def _build_of(self, image: str, resolved: Resolved) -> Build | None:
         if await self.images.get(image) is not None:
             if await self.image_exists(image):
-                return image, None
+                return None
             await self.images.forget(image)
         wanted = Wanted(image, resolved.provider, resolved.spec, resolved.repo_url, resolved.ref, resolved.ref_url)
         waiting = Event("waiting", "Waiting for build to start...\n")
         notice = [Event("waiting", f"{line}\n") for line in resolved.notice.splitlines()]
         build, _ = await self.builds.request(wanted, [*notice, waiting], self.clock())
-        return image, build
+        return build
 
     async def _create(self, visit: Visit, resolved: Resolved, image: str, build: Build | None) -> Session:
         request = {

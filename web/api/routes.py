@@ -1,0 +1,171 @@
+"""The API's routes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp
+
+from bindery.errors import NotAllowed, NotFound
+from db.builds import Build
+from db.sessions import Session
+from web.api.models import BuildRecord, Image, Problem, SessionRecord, Status, Wish
+from web.event_stream import EventStream
+from web.health import Health
+from web.launches import Launches, Visit
+from web.visitor import client_ip, is_operator, launch_host
+
+PREFIX = "api/v1/"
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the API works on. `base_url` begins and ends with a slash."""
+
+    base_url: str
+    launches: Launches
+    health: Health
+    version: str
+    operator_token: str
+
+    def address(self, request: Request) -> str:
+        """The API's own address, as the client wrote it."""
+        return launch_host(request, self.base_url) + PREFIX
+
+    def visit(self, request: Request, wish: Wish) -> Visit:
+        """The wish as the event stream's own request."""
+        return Visit(
+            provider=wish.provider,
+            spec=wish.spec.rstrip("/"),
+            launch_host=launch_host(request, self.base_url),
+            client_ip=client_ip(request),
+            operator=is_operator(request, self.operator_token),
+        )
+
+    def only_operator(self, request: Request) -> None:
+        """Raise `NotAllowed` for everybody else."""
+        if not is_operator(request, self.operator_token):
+            raise NotAllowed("Only the operator of this service may do that.")
+
+
+def api_router(api: Api) -> APIRouter:
+    """All routes, below the service's prefix."""
+    router = APIRouter(prefix="/" + PREFIX.rstrip("/"), responses=_PROBLEMS)
+    _builds(router, api)
+    _sessions(router, api)
+    _service(router, api)
+    return router
+
+
+def _builds(router: APIRouter, api: Api) -> None:
+    launches = api.launches
+
+    @router.post("/builds", status_code=201, tags=["builds"])
+    async def create_build(request: Request, wish: Wish, response: Response) -> BuildRecord:
+        """Ask for an image: begins its build, or finds the one that runs or made it."""
+        build = await launches.request_build(api.visit(request, wish))
+        record = BuildRecord.of(build, api.address(request))
+        response.headers["Location"] = f"{api.address(request)}builds/{build.id}"
+        return record
+
+    @router.get("/builds/{build_id}", tags=["builds"])
+    async def read_build(request: Request, build_id: str) -> BuildRecord:
+        """A build's record; it is kept after the build has ended."""
+        return BuildRecord.of(await _build(api, build_id), api.address(request))
+
+    @router.post("/builds/{build_id}/cancel", status_code=202, tags=["builds"])
+    async def cancel_build(request: Request, build_id: str) -> BuildRecord:
+        """Cancel a build for everybody who waits for it; for the operator. Visitors end their own session instead."""
+        api.only_operator(request)
+        build = await _build(api, build_id)
+        await launches.builds.cancel(build.id)
+        return BuildRecord.of(await _build(api, build_id), api.address(request))
+
+    @router.get("/builds/{build_id}/log", tags=["builds"], response_class=Response)
+    async def read_log(build_id: str, after: Annotated[int, Query(ge=0, le=10**9)] = 0) -> Response:
+        """A build's log as text, from event number `after` + 1 on, as far as it has come."""
+        build = await _build(api, build_id)
+        return StreamingResponse(_text(api, build, after), media_type="text/plain; charset=utf-8")
+
+    async def read_events(request: Request) -> ASGIApp:
+        build = await _build(api, request.path_params["build_id"])
+        last = request.headers.get("last-event-id", "")
+        return EventStream(lambda emit: launches.watch_build(build, last, emit), {})
+
+    router.add_route(
+        f"{router.prefix}/builds/{{build_id}}/events", read_events, methods=["GET"], include_in_schema=False
+    )  # type: ignore[arg-type]
+
+
+def _sessions(router: APIRouter, api: Api) -> None:
+    launches = api.launches
+
+    @router.post("/sessions", status_code=201, tags=["sessions"])
+    async def create_session(request: Request, wish: Wish, response: Response) -> SessionRecord:
+        """Ask for a session; its image is built first if need be. Ask again for the record until it is ready."""
+        session = await launches.request_session(api.visit(request, wish))
+        response.headers["Location"] = f"{api.address(request)}sessions/{session.id}"
+        return SessionRecord.of(session)
+
+    @router.get("/sessions/{session_id}", tags=["sessions"])
+    async def read_session(session_id: str) -> SessionRecord:
+        """A session's record. Asking counts as waiting: a session that nobody waits for is not started."""
+        session = await _session(api, session_id)
+        if not session.ended:
+            await launches.sessions.watched([session.id], launches.clock())
+        return SessionRecord.of(session)
+
+    @router.delete("/sessions/{session_id}", status_code=202, tags=["sessions"])
+    async def stop_session(session_id: str) -> SessionRecord:
+        """End a session. A build that nobody else waits for is cancelled."""
+        await launches.stop(await _session(api, session_id), "It was ended by its visitor.")
+        return SessionRecord.of(await _session(api, session_id))
+
+
+def _service(router: APIRouter, api: Api) -> None:
+    @router.get("/images", tags=["service"])
+    async def list_images(request: Request) -> list[Image]:
+        """All images, the last used first; for the operator."""
+        api.only_operator(request)
+        return [Image.of(record) for record in await api.launches.images.all()]
+
+    @router.get("/status", tags=["service"])
+    async def read_status() -> Status:
+        """The service at a glance."""
+        builds, sessions = await api.launches.builds.unfinished(), await api.launches.sessions.unfinished()
+        return Status(
+            version=api.version, healthy=api.health.ok, builds=_by_state(builds), sessions=_by_state(sessions)
+        )
+
+
+async def _text(api: Api, build: Build, after: int) -> AsyncIterator[str]:
+    while rows := await api.launches.builds.events(build.id, after):
+        after = rows[-1].seq
+        yield "".join(json.loads(row.payload).get("message", "") for row in rows)
+
+
+def _by_state(rows: Iterable[Build | Session]) -> dict[str, int]:
+    return dict(Counter(row.state.value for row in rows))
+
+
+async def _build(api: Api, build_id: str) -> Build:
+    build = await api.launches.builds.get(build_id)
+    if build is None:
+        raise NotFound("There is no such build.")
+    return build
+
+
+async def _session(api: Api, session_id: str) -> Session:
+    session = await api.launches.sessions.get(session_id)
+    if session is None:
+        raise NotFound("There is no such session.")
+    return session
