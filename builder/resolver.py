@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 
 from bindery.errors import AuthenticationRequired, BinderyError, RefNotFound, RepositoryNotFound, UnknownProvider
+from builder.once import Once
 from builder.providers.base import ParsedSpec, Provider, Resolved
 from db.resolutions import ResolutionStore
 
@@ -32,7 +32,7 @@ class Resolver:
         self._store = store
         self._ttl_seconds = ttl_seconds
         self._clock = clock
-        self._asked: dict[str, asyncio.Task[Resolved]] = {}
+        self._once: Once[Resolved] = Once()
 
     def parse(self, provider: str, spec: str, *, operator: bool = False) -> tuple[Provider, ParsedSpec]:
         """Read a spec. Raises `UnknownProvider`, `InvalidSpec` or `HostRefused`."""
@@ -46,15 +46,11 @@ class Resolver:
         """Find the commit of a spec; raises what the provider raises."""
         place, parsed = self.parse(provider, spec, operator=operator)
         key = f"{provider}:{parsed.spec}"
+        return await self._once(key, lambda: self._find(key, place, parsed))
+
+    async def _find(self, key: str, place: Provider, parsed: ParsedSpec) -> Resolved:
         if self._ttl_seconds and (known := await self._store.get(key, self._clock())):
             return Resolved.from_json(known)
-        if key not in self._asked:
-            self._asked[key] = asyncio.create_task(self._ask(key, place, parsed))
-            self._asked[key].add_done_callback(lambda _: self._asked.pop(key, None))
-        # Shielded: the question goes on for the others when one visitor leaves.
-        return await asyncio.shield(self._asked[key])
-
-    async def _ask(self, key: str, place: Provider, parsed: ParsedSpec) -> Resolved:
         try:
             resolved = await place.resolve(parsed)
         except (RefNotFound, RepositoryNotFound, AuthenticationRequired) as error:

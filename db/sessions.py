@@ -107,9 +107,8 @@ class SessionStore:
         async with self._database.write() as connection:
             if most and await _count(connection) >= most:
                 raise QuotaReached("Too many users on this BinderHub! Try again soon.")
-            await connection.execute(insert(sessions).values(row))
-            created = await _one(connection, sessions.c.id == row["id"])
-        assert created is not None
+            new = insert(sessions).values(row).returning(*_COLUMNS)
+            created = _session((await connection.execute(new)).mappings().one())
         self._wakeups.notify(PENDING)
         return created
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from db.event_log import LoggedEvent
+from db.event_log import PAGE, LoggedEvent
 from db.wakeups import Wakeups
 
 #: How often, in seconds, the log is read when nobody says that it has grown.
@@ -59,7 +59,7 @@ class Feed:
                 if rows:
                     self._window.extend(_line(row) for row in rows)
                     self._last = rows[-1].seq
-                self._ended = ended and not rows
+                self._ended = ended and len(rows) < PAGE
                 if rows or self._ended:
                     self._wake()
                 if not rows and not self._ended:
