@@ -99,6 +99,26 @@ class HostUnreachable(BinderyError):
     default_hint = "Try again in a moment; if it stays so, check the repository's host."
 
 
+class HostBusy(HostUnreachable):
+    """The repository's host answers no more requests of this service for a while."""
+
+    code = "host_busy"
+    status = 503
+    default_hint = (
+        "Try again later; an operator can give the service an access token, where the host takes one."
+    )
+
+
+class InvalidArchive(BinderyError):
+    """The repository's archive cannot be unpacked: it is broken, encrypted, or would harm."""
+
+    code = "invalid_archive"
+    status = 422
+    default_hint = (
+        "Unpack the archive yourself to see what is wrong; publish a plain zip or tar archive."
+    )
+
+
 class RepositoryTooLarge(BinderyError):
     """The repository is over this service's size limit."""
 
@@ -119,6 +139,22 @@ class RequestRefused(BinderyError):
 
     code = "request_refused"
     status = 400
+
+
+class NotFound(BinderyError):
+    """There is nothing of this id."""
+
+    code = "not_found"
+    status = 404
+    default_hint = "Check the id; what was removed is not kept."
+
+
+class NotAllowed(BinderyError):
+    """The request needs rights that it does not show."""
+
+    code = "not_allowed"
+    status = 403
+    default_hint = "Send the operator's token: Authorization: Bearer <token>."
 
 
 # --- what the repository asks for ---------------------------------------------------------------------------
