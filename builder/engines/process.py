@@ -35,6 +35,9 @@ from registry.untrusted import write_plain
 BUILDER_VERSION = "process-1"
 _KINDS = frozenset({Kind.PYTHON, Kind.PIPFILE})
 _SHORT_KEY = 12
+#: For the server environment, which everybody trusts: code that runs in a build can write to the cache, and to whatever
+#: is linked to it.
+_UNSHARED = ("--no-cache", "--link-mode=copy")
 _OTHER_ENGINES = "Launch it on a Bindery with the docker or kubernetes engine"
 
 
@@ -115,7 +118,7 @@ class ProcessEngine:
             await say("Making the server environment (JupyterLab), once for all repositories\n")
             name = f"server-{secrets.token_hex(4)}"
             async with self._draft(path), self._installer(name, self._interpreters.own, say, path) as installer:
-                await make_server(installer)
+                await make_server(installer, *_UNSHARED)
                 self._store.settle(path)
                 self._store.finish_server(
                     identity, {"python": self._interpreters.own.version, "created_at": time.time()}

@@ -24,8 +24,8 @@ def server_id(identity: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-async def make_server(installer: Hands) -> None:
-    """Make the installer's target the server environment."""
+async def make_server(installer: Hands, *options: str) -> None:
+    """Make the installer's target the server environment; `options` are for `uv pip install`."""
     await installer.create()
-    await installer.install("--no-deps", "-r", installer.write("server.txt", server_pins()))
+    await installer.install("--no-deps", *options, "-r", installer.write("server.txt", server_pins()))
     await installer.compile_bytecode()

@@ -256,6 +256,7 @@ async def test_the_server_environment_is_made_once(tmp_path: Path, data_dir: Pat
     packages = {path.name.split("-")[0] for path in site_packages(paths[0]).glob("*.dist-info")}
     assert {"jupyterlab", "jupyter_server", "terminado", "ptyprocess"} <= packages
     assert not {"rfc3987_syntax", "ipykernel"} & packages
+    assert not [path for path in site_packages(paths[0]).rglob("*.py") if path.stat().st_nlink > 1]
     done = subprocess.run([paths[0] / "bin" / "jupyter-lab", "--version"], capture_output=True, check=True)  # noqa: ASYNC221
     assert done.stdout
 
