@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -33,9 +33,72 @@ class GitSettings(_Section):
     )
 
 
+class GistSettings(_Section):
+    url: str = Field("https://gist.github.com", description="Base URL of GitHub's gists.")
+    api_url: str = Field("https://api.github.com", description="Base URL of the API that knows which gists are secret.")
+    token: SecretStr = Field(SecretStr(""), description="Access token for that API, which raises its rate limit.")
+    allow_secret: bool = Field(False, description="Launch secret gists too, and do without the API.")
+
+
+class GitLabSettings(_Section):
+    url: str = Field("https://gitlab.com", description="Base URL of GitLab, or of a GitLab server of one's own.")
+
+
+class BitbucketSettings(_Section):
+    url: str = Field("https://bitbucket.org", description="Base URL of Bitbucket.")
+
+
+class CodebergSettings(_Section):
+    url: str = Field("https://codeberg.org", description="Base URL of Codeberg, or of any Gitea or Forgejo server.")
+
+
+class HuggingFaceSettings(_Section):
+    url: str = Field("https://huggingface.co", description="Base URL of Hugging Face.")
+
+
+class ZenodoSettings(_Section):
+    url: str = Field("https://zenodo.org", description="Base URL of Zenodo.")
+
+
+class InvenioSettings(_Section):
+    url: str = Field("", description="Base URL of the InvenioRDM server that links with a bare record id mean.")
+
+
+class FigshareSettings(_Section):
+    api_url: str = Field("https://api.figshare.com/v2", description="Base URL of Figshare's API.")
+
+
+class HydroShareSettings(_Section):
+    url: str = Field("https://www.hydroshare.org", description="Base URL of HydroShare.")
+
+
+class OsfSettings(_Section):
+    url: str = Field("https://osf.io", description="Base URL of the Open Science Framework.")
+    api_url: str = Field("https://api.osf.io/v2", description="Base URL of its API.")
+    files_url: str = Field("https://files.osf.io/v1", description="Base URL of its file server.")
+
+
+class SoftwareHeritageSettings(_Section):
+    url: str = Field("https://archive.softwareheritage.org", description="Base URL of the Software Heritage archive.")
+    token: SecretStr = Field(SecretStr(""), description="Access token for its API, which raises its rate limit.")
+
+
 class ProviderSettings(_Section):
     gh: GitHubSettings = Field(default_factory=GitHubSettings, description="GitHub.")
+    gist: GistSettings = Field(default_factory=GistSettings, description="GitHub's gists.")
     git: GitSettings = Field(default_factory=GitSettings, description="Any Git server.")
+    gl: GitLabSettings = Field(default_factory=GitLabSettings, description="GitLab.")
+    zenodo: ZenodoSettings = Field(default_factory=ZenodoSettings, description="Zenodo.")
+    figshare: FigshareSettings = Field(default_factory=FigshareSettings, description="Figshare.")
+    hydroshare: HydroShareSettings = Field(default_factory=HydroShareSettings, description="HydroShare.")
+    bitbucket: BitbucketSettings = Field(default_factory=BitbucketSettings, description="Bitbucket.")
+    codeberg: CodebergSettings = Field(default_factory=CodebergSettings, description="Codeberg, Gitea, Forgejo.")
+    hf: HuggingFaceSettings = Field(default_factory=HuggingFaceSettings, description="Hugging Face.")
+    swh: SoftwareHeritageSettings = Field(default_factory=SoftwareHeritageSettings, description="Software Heritage.")
+    osf: OsfSettings = Field(default_factory=OsfSettings, description="Open Science Framework.")
+    invenio: InvenioSettings = Field(default_factory=InvenioSettings, description="Any InvenioRDM server.")
+    doi_url: str = Field("https://doi.org", description="Base URL of the resolver of DOIs.")
+    disabled: tuple[str, ...] = Field((), description="Ids of providers that are not offered (JSON list).")
     resolution_ttl_seconds: float = Field(
         60.0, ge=0, description="How long, in seconds, a branch or tag is taken to point to the same commit."
     )
@@ -72,6 +135,23 @@ class BuildSettings(_Section):
         description='Python version such as "3.12" for repositories that ask for none; empty: the engine\'s own.',
     )
     sandbox: bool = Field(True, description="Process engine: use bubblewrap where it is there and works.")
+    os_image: str = Field(
+        "docker.io/library/buildpack-deps:24.04",
+        description="Docker engine: the Debian or Ubuntu image that all images begin with.",
+    )
+    content_folder: str = Field(
+        "/home/jovyan",
+        pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$",
+        description="Docker engine: the folder of the repository's files in images; by default the home folder.",
+    )
+    ca_bundle: Path | None = Field(
+        None, description="File of further certificate authorities (PEM) that builds trust; it is in no image."
+    )
+    index_url: SecretStr = Field(
+        SecretStr(""),
+        description="Package index that builds install from instead of PyPI. A login in it is in no image, and postBuild "
+        "does not see it; packages that are built from source do.",
+    )
 
 
 class SessionSettings(_Section):

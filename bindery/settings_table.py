@@ -46,6 +46,8 @@ def markdown() -> str:
 
 def _written(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
