@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bindery.errors import BinderyError, InternalError, NotFound, SessionGone
+from bindery.errors import BinderyError, DiskFull, InternalError, NotFound, SessionGone
 from builder.once import Once
 from builder.providers.base import Resolved
 from builder.resolver import Resolver
+from builder.worker import disk_full
 from db import builds as build_rows
 from db import sessions as session_rows
 from db.builds import Build, BuildStore, Wanted
@@ -103,7 +104,10 @@ class Launches:
             await self._follow(visit, emit)
         except BinderyError as error:
             await emit(failed(error))
-        except Exception:
+        except Exception as error:
+            if disk_full(error):
+                await emit(failed(DiskFull("There is no space left on the server's disk.")))
+                return
             incident = secrets.token_hex(4)
             log.exception("launch.internal_error", incident=incident)
             await emit(failed(InternalError(f"Something went wrong in Bindery itself (id {incident}).")))

@@ -51,6 +51,7 @@ class Stage:
 
     def __init__(self, database: Database) -> None:
         wakeups = Wakeups()
+        self.database = database
         self.builds = BuildStore(database, wakeups)
         self.sessions = SessionStore(database, wakeups)
         self.images = ImageStore(database)
@@ -203,6 +204,15 @@ async def test_a_spec_that_cannot_be_resolved(stage: Stage) -> None:
     assert last["message"].startswith("Could not resolve ref for gh:o/r/nosuch.")
     assert last["status_code"] == 404
     assert await stage.launches.over(replace(VISIT, last_event_id=visitor.ids[-1]))
+
+
+async def test_a_full_disk_is_called_so(stage: Stage) -> None:
+    async with stage.database.write() as connection:
+        # As small as it is now, SQLite says the same as on a full disk.
+        await connection.exec_driver_sql("PRAGMA max_page_count = 1")
+    visitor = stage.visit(launch_host=f"http://{'x' * 100_000}/")
+    await visitor.end()
+    assert [event["code"] for _, event in visitor.events] == ["disk_full"]
 
 
 @pytest.mark.parametrize("leave_after", [1, 2, 4])
