@@ -23,6 +23,7 @@ from launcher.spawners.docker_container import (
     Place,
     container_name,
     describe,
+    fits,
     user,
 )
 from launcher.spawners.docker_images import Images
@@ -33,8 +34,9 @@ from registry.credentials import CredentialSource, DockerConfig
 GRACE_SECONDS = 2
 #: For so many seconds a container that ran is taken to run still, so that waiting for a server costs the engine little.
 FRESH_SECONDS = 0.1
-#: How often a container of the same name is cleared away before `start` gives up.
-TRIES = 5
+#: How often a container is tried to be made while its name is taken, and the seconds between.
+TRIES = 10
+AGAIN_SECONDS = 0.1
 
 
 class DockerSpawner:
@@ -89,7 +91,7 @@ class DockerSpawner:
         async with self._lock(request.name), _told("The container could not be started."):
             found = await self._ours(request.name)
             if found is None or not found["State"]["Running"]:
-                await self._begin(request, container, found)
+                await self._begin(request, container)
                 found = await self._ours(request.name)
             self._remember(request.name, found)
 
@@ -152,12 +154,11 @@ class DockerSpawner:
             raise
         return found if found["Config"]["Labels"].get(DATA_LABEL) == self._place.instance else None
 
-    async def _begin(self, request: SessionRequest, container: str, found: dict[str, Any] | None) -> None:
-        """Make the container run; what is left of an earlier one is removed."""
-        if found is not None:
-            await self._remove(found)
+    async def _begin(self, request: SessionRequest, container: str) -> None:
+        """Make a container run that does not."""
         image = await self._images.find(request.image)
-        await self._create(request, container, as_user=user(image))
+        description = describe(request, self._place, self._limits, as_user=user(image))
+        await self._make(request.name, container, description)
         try:
             await self._run(container)
         except EngineRefused:
@@ -165,21 +166,23 @@ class DockerSpawner:
             await self._discard(container)
             raise
 
-    async def _create(self, request: SessionRequest, container: str, *, as_user: str) -> None:
-        description = describe(request, self._place, self._limits, as_user=as_user)
-        for tries_left in reversed(range(TRIES)):
+    async def _make(self, name: str, container: str, description: dict[str, Any]) -> None:
+        """Have a container of this description; what is left of another one is removed."""
+        for _ in range(TRIES):
+            found = await self._ours(name)
+            if found is not None and fits(found, description):
+                return
+            if found is not None:
+                await self._remove(found)
             try:
                 await self._api.ask("POST", "/containers/create", query={"name": container}, body=description)
                 return
             except EngineRefused as refused:
-                if refused.status != 409 or not tries_left:
+                if refused.status != 409:
                     raise
-            # Somebody was faster, or something is on its way out.
-            found = await self._ours(request.name)
-            if found is not None and found["State"]["Status"] in ("created", "running"):
-                return
-            if found is not None:
-                await self._remove(found)
+            # Somebody else is making it at this moment, or has the name for good.
+            await asyncio.sleep(AGAIN_SECONDS)
+        raise SessionFailed(f"Docker has another container that is called {container}.", hint="Launch again.")
 
     async def _run(self, container: str) -> None:
         try:

@@ -99,8 +99,10 @@ class DockerApi:
         try:
             said = await self.ask("GET", "/version")
             self._version = f"/v{_spoken(said.get('MinAPIVersion', '1.12'), said['ApiVersion'])}"
-        except BaseException:
+        except BaseException as error:
             await self._client.close()
+            if isinstance(error, EngineRefused | KeyError | TypeError | ValueError | AttributeError):
+                raise EngineUnavailable("What answers is not a Docker Engine.") from error
             raise
         return self
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from launcher.spawners.leftovers import MARK
 
 SESSION_LABEL = "io.bindery.session"
 DATA_LABEL = "io.bindery.data"
+DESCRIPTION_LABEL = "io.bindery.description"
 #: Where servers listen in their containers.
 PORT = 8888
 #: The user of images that name none, as on Binder: never root.
@@ -72,12 +75,11 @@ def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, 
         "JUPYTER_TOKEN": request.token,
         MARK: request.name,
     }
-    return {
+    description = {
         "Image": request.image,
         "User": as_user,
         "Cmd": ["/bin/sh", "-c", _SERVE, "serve", *flags],
         "Env": [f"{name}={value}" for name, value in variables.items()],
-        "Labels": {SESSION_LABEL: request.name, DATA_LABEL: place.instance},
         "ExposedPorts": {port: {}},
         "HostConfig": {
             **_limits(limits),
@@ -85,6 +87,19 @@ def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, 
             "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if place.published else {},
         },
     }
+    labels = {SESSION_LABEL: request.name, DATA_LABEL: place.instance, DESCRIPTION_LABEL: _digest(description)}
+    return {**description, "Labels": labels}
+
+
+def fits(found: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    """Whether a container need not be made again: it runs, or was made from the same words and never ran."""
+    state = found["State"]
+    same = found["Config"]["Labels"].get(DESCRIPTION_LABEL) == description["Labels"][DESCRIPTION_LABEL]
+    return bool(state["Running"] or (state["Status"] == "created" and same))
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def _limits(limits: SessionSettings) -> dict[str, Any]:
