@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from db.events import Event
@@ -45,3 +46,13 @@ async def _next(lines: asyncio.Queue[str | None], task: asyncio.Task[None]) -> s
     if task.done() and lines.empty():
         return None
     return await lines.get()
+
+
+def ago(moment: float) -> str:
+    """How long ago a Unix time was, in one unit."""
+    seconds = max(time.time() - moment, 0)
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            number = int(seconds // length)
+            return f"{number} {unit}{'s' if number > 1 else ''} ago"
+    return "just now"

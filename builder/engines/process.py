@@ -21,7 +21,7 @@ from builder.engines.environment import make_environment, write_files
 from builder.engines.installer import Installer, folders
 from builder.engines.interpreters import Interpreter, Interpreters, find_interpreters, own_interpreter
 from builder.engines.leftovers import end_others, remove_scratch
-from builder.engines.narration import Say, narrate
+from builder.engines.narration import Say, ago, narrate
 from builder.engines.postbuild import run_post_build
 from builder.engines.server import make_server, server_id
 from builder.engines.uv import Bench, Uv, find_uv
@@ -154,7 +154,7 @@ class ProcessEngine:
         path = self._store.environment_path(key)
         short = key[:_SHORT_KEY]
         if found := await asyncio.to_thread(self._store.environment, key):
-            await say(f"Environment {short} is known, built {_ago(found.created_at)}: reused\n")
+            await say(f"Environment {short} is known, built {ago(found.created_at)}: reused\n")
             return found
         async with self._store.making(path, lambda: say(f"Environment {short} is being built already: waiting\n")):
             if found := await asyncio.to_thread(self._store.environment, key):
@@ -293,15 +293,6 @@ def _labels(job: BuildJob) -> dict[str, str]:
 
 def _some(names: tuple[str, ...], shown: int = 8) -> str:
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
-
-
-def _ago(moment: float) -> str:
-    seconds = max(time.time() - moment, 0)
-    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length:
-            number = int(seconds // length)
-            return f"{number} {unit}{'s' if number > 1 else ''} ago"
-    return "just now"
 
 
 async def _say_nothing(line: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,8 @@ def site_settings(secrets: Path = _SECRETS) -> dict[str, str]:
         found |= dict.fromkeys(_AUTHORITIES, str(bundle)) | {"NODE_EXTRA_CA_CERTS": str(bundle)}
     settings = secrets / "bindery-settings"
     if settings.exists():
-        found |= json.loads(settings.read_text(encoding="utf-8"))
+        words = shlex.split(settings.read_text(encoding="utf-8"))
+        found |= dict(word.split("=", 1) for word in words)
     return found
 
 

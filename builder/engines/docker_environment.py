@@ -1,0 +1,149 @@
+"""Environment images: a runtime with a repository's packages, or what its own Dockerfile makes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+from bindery.errors import BinderyError, InstallFailed
+from bindery.sandbox import no_sandbox
+from builder.dockerfile import render
+from builder.engines.base import BuildJob
+from builder.engines.content import WorkTree
+from builder.engines.docker_cli import StepFailed
+from builder.engines.docker_context import write_context
+from builder.engines.docker_images import (
+    ENVIRONMENT,
+    draft_name,
+    environment_facts,
+    environment_labels,
+    environment_name,
+    image_labels,
+)
+from builder.engines.docker_runtime import HOME, USER, Runtimes
+from builder.engines.environment import write_files
+from builder.engines.uv import Bench
+from builder.engines.workshop import Workshop, meaning
+from builder.fetch import read_tree
+from builder.plan import Source
+
+#: uv's words where nothing but building from source would help.
+_NEEDS_SOURCE = re.compile(
+    r"building (from source|source distributions)[^.]*disabled|no usable wheels|marked as `--no-build`|"
+    r"has no wheels|no binary distribution|no compatible wheel|doesn't have a .*wheel",
+    re.IGNORECASE,
+)
+
+
+async def build_python(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
+    """Make the environment image of a Python plan."""
+    plan = job.plan
+    runtime = await runtimes.get(plan.python, shop)
+    short = plan.environment_key[:12]
+    await shop.say(f"Building environment {short} with Python {plan.python} ({plan.python_reason})\n")
+    context = shop.folder / "environment"
+    folder = shop.settings.build.content_folder
+    step = {
+        "plan": plan.to_dict(),
+        "python": runtimes.interpreter(plan.python),
+        "target": ENVIRONMENT,
+        "sources": folder if plan.needs_tree else "/mnt/bindery/files",
+    }
+    await asyncio.to_thread(write_context, context, step)
+    await _bring_files(job, shop, context)
+    draft = draft_name(shop.root, job.build_id)
+    await _install(job, shop, runtimes, context, runtime, draft)
+    facts = await environment_facts(shop.docker, draft)
+    await _finish(job, shop, facts)
+
+
+async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
+    """Build a repository's own Dockerfile as it is, with the whole repository as its context."""
+    plan, context = job.plan, shop.folder / "content"
+    await shop.say(f"Building {plan.files[0]}\n")
+    await work_tree(job, shop, context).write(job.repo_url)
+    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    text = tree.read(plan.files[0], 1024 * 1024).decode(errors="replace")
+    arguments = {
+        "NB_USER": USER,
+        "NB_UID": "1000",
+        "REPO_DIR": HOME,
+        # Strangers' steps get no caches but their own.
+        "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key,
+    }
+    draft = draft_name(shop.root, job.build_id)
+    try:
+        await shop.try_build(text, context, draft, arguments=arguments, headings=True, secrets=False)
+    except StepFailed as problem:
+        raise _dockerfile_failed(plan.files[0], problem) from problem
+    await _finish(job, shop, {"lock": "", "joined": True})
+
+
+def work_tree(job: BuildJob, shop: Workshop, path: Path) -> WorkTree:
+    """The files of the job's commit, to be written at `path`."""
+    bench = Bench(job.build_id, shop.root, shop.folder, no_sandbox("in an image's build"), shop.say, 0)
+    return WorkTree(path, job.repository, job.commit, bench)
+
+
+async def _bring_files(job: BuildJob, shop: Workshop, context: Path) -> None:
+    plan = job.plan
+    if plan.needs_tree:
+        executables = [name for name in (plan.post_build, plan.start) if name]
+        await work_tree(job, shop, context / "content").write(job.repo_url, executables)
+        return
+    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    steps = tuple(path for step in plan.installs for path in step.paths)
+    (context / "files").mkdir()
+    await write_files(tree, (*plan.files, *steps), context / "files")
+
+
+async def _install(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path, runtime: str, draft: str) -> None:
+    """Install wheels only, with the cache that all builds share; where that is not enough, run packages' own code.
+
+    What a stranger's code can write to must never be installed from by others: such a build gets a cache of its own.
+    """
+    plan = job.plan
+    if not (plan.needs_tree or any(step.source is Source.PROJECT for step in plan.installs)):
+        try:
+            await shop.try_build(_dockerfile(job, shop, runtimes, runtime, wheels_only=True), context, draft)
+            return
+        except StepFailed as problem:
+            if not _NEEDS_SOURCE.search(problem.output):
+                raise meaning(problem) from problem
+        await shop.say("Some packages have no wheel: building them from source\n")
+    await shop.build(_dockerfile(job, shop, runtimes, runtime, wheels_only=False), context, draft)
+
+
+def _dockerfile(job: BuildJob, shop: Workshop, runtimes: Runtimes, runtime: str, *, wheels_only: bool) -> str:
+    plan = job.plan
+    return render(
+        "environment.j2",
+        runtime=runtime,
+        apt=plan.apt,
+        apt_cache=shop.cache_name(runtimes.system),
+        uv_cache=shop.cache_name("1000" if wheels_only else plan.environment_key),
+        wheels_only=wheels_only,
+        tree=plan.needs_tree,
+        folder=shop.settings.build.content_folder,
+    )
+
+
+async def _finish(job: BuildJob, shop: Workshop, facts: dict[str, object]) -> None:
+    """Give a finished draft its labels and its name."""
+    key = job.plan.environment_key
+    draft = draft_name(shop.root, job.build_id)
+    labels = environment_labels(key, facts)
+    if job.plan.needs_tree:
+        labels = image_labels(job) | labels
+    context = shop.folder / "empty"
+    await asyncio.to_thread(context.mkdir)
+    try:
+        await shop.build(render("labelled.j2", image=draft, labels=labels), context, environment_name(key))
+    finally:
+        await asyncio.shield(shop.docker.untag(draft))
+
+
+def _dockerfile_failed(path: str, problem: StepFailed) -> BinderyError:
+    reason = problem.words.splitlines()[-1] if problem.words else "a step failed"
+    return InstallFailed(f"{path} cannot be built: {reason[:300]}")
