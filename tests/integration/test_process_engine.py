@@ -366,6 +366,34 @@ async def test_setup_py_and_source_distributions_are_built_in_the_box(
     assert not spy.exists()
 
 
+async def test_links_that_a_build_plants_are_not_followed(
+    engine: ProcessEngine, store: DirectoryStore, bench: Bench, tmp_path: Path
+) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold")
+    setup = (
+        "import os, pathlib\nfrom setuptools import setup\n"
+        "target = pathlib.Path.cwd().parent\n"
+        "for name in ('lock.txt', 'environment.json', '.environment.json.draft'):\n"
+        "    if not (target / name).is_symlink():\n"
+        f"        (target / name).symlink_to({str(treasure)!r})\n"
+        "(target.parent / '..+beside').mkdir(exist_ok=True)\n"
+        "setup(name='thing', version='1', py_modules=['thing'])\n"
+    )
+    beside = store.root.parent / "beside"
+    beside.mkdir()
+    job = bench.job({"setup.py": setup, "thing.py": "x = 1\n"}, Install(Source.PROJECT, (".",)), needs_tree=True)
+    image, _ = await _build(engine, store, job)
+    assert (store.root / "cache" / "making" / "..+beside").is_dir()
+    assert treasure.read_text() == "gold"
+    for name in ("lock.txt", "environment.json"):
+        assert (image.environment / name).is_file()
+        assert not (image.environment / name).is_symlink()
+    await engine.reap([])
+    assert beside.is_dir()
+    assert not (store.root / "cache" / "making" / "..+beside").exists()
+
+
 async def test_another_python_is_used_where_there_is_one(
     data_dir: Path, store: DirectoryStore, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
