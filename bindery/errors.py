@@ -18,6 +18,8 @@ class BinderyError(Exception):
     #: Whether the same request may succeed later without any change.
     retryable: ClassVar[bool] = False
     default_hint: ClassVar[str] = ""
+    #: After how many seconds it makes sense to try again, where that is known.
+    retry_after_seconds: float | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -104,9 +106,7 @@ class HostBusy(HostUnreachable):
 
     code = "host_busy"
     status = 503
-    default_hint = (
-        "Try again later; an operator can give the service an access token, where the host takes one."
-    )
+    default_hint = "Try again later; an operator can give the service an access token, where the host takes one."
 
 
 class InvalidArchive(BinderyError):
@@ -114,9 +114,7 @@ class InvalidArchive(BinderyError):
 
     code = "invalid_archive"
     status = 422
-    default_hint = (
-        "Unpack the archive yourself to see what is wrong; publish a plain zip or tar archive."
-    )
+    default_hint = "Unpack the archive yourself to see what is wrong; publish a plain zip or tar archive."
 
 
 class RepositoryTooLarge(BinderyError):
@@ -139,6 +137,24 @@ class RequestRefused(BinderyError):
 
     code = "request_refused"
     status = 400
+
+
+class RateLimitExceeded(BinderyError):
+    """One address asked for more launches than this service allows in a while."""
+
+    code = "rate_limit_exceeded"
+    status = 429
+    retryable = True
+    default_hint = "Wait, or open the repository's page in a browser: its own launches are not counted."
+
+
+class InvalidBuildToken(BinderyError):
+    """The token is not of the page that it should be of, or too old."""
+
+    code = "invalid_build_token"
+    status = 403
+    retryable = True
+    default_hint = "Load the page again."
 
 
 class NotFound(BinderyError):

@@ -149,8 +149,8 @@ class BuildSettings(_Section):
     )
     index_url: SecretStr = Field(
         SecretStr(""),
-        description="Package index that builds install from instead of PyPI. A login in it is in no image, and postBuild "
-        "does not see it; packages that are built from source do.",
+        description="Package index that builds install from instead of PyPI. A login in it is in no image, and "
+        "postBuild does not see it; packages that are built from source do.",
     )
 
 
@@ -193,6 +193,24 @@ class DockerSettings(_Section):
     pull_timeout_seconds: float = Field(
         600.0, gt=0, description="How long, in seconds, bringing an image from its registry may take."
     )
+
+
+class RateLimitSettings(_Section):
+    limit: int = Field(
+        0,
+        ge=0,
+        description="Launches that one address may ask for in a period without opening a page; 0: no limit.",
+    )
+    period_seconds: float = Field(3600.0, gt=0, description="The period, in seconds.")
+
+
+class BuildTokenSettings(_Section):
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="Key that signs the tokens of launch pages; replicas need the same one; empty: one is made.",
+    )
+    expires_seconds: float = Field(300.0, gt=0, description="How long, in seconds, a page's token is good for.")
+    check_origin: bool = Field(True, description="Accept a page's token only from a page of the same host.")
 
 
 class RetentionSettings(_Section):
@@ -238,4 +256,6 @@ class Settings(BaseSettings):
     build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
     session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")
     docker: DockerSettings = Field(default_factory=DockerSettings, description="The docker engine.")
+    rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
+    build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images.")

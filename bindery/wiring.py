@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,6 +30,7 @@ from builder.worker import Worker, Workshop
 from db.builds import BuildStore
 from db.engine import Database
 from db.images import ImageStore
+from db.rates import RateStore
 from db.resolutions import ResolutionStore
 from db.sessions import SessionStore
 from db.wakeups import Wakeups
@@ -38,6 +40,8 @@ from launcher.spawners.base import Spawner
 from web import pages
 from web.api import Api
 from web.app import Site, create_app
+from web.build_token import BuildTokens
+from web.doorkeeper import Doorkeeper
 from web.feed import Feeds
 from web.health import Health
 from web.launches import Launches
@@ -128,7 +132,9 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         await running.builder.reap(())
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, make_resolver(settings, client, stored.database))
-        site = _site(settings, launches, _health(settings, stored.database), metrics, token, running.notice)
+        site = _site(
+            settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored.database
+        )
         traffic = _traffic(settings, stored.sessions, activity, site.pages)
         stack.push_async_callback(traffic.aclose)
         stack.push_async_callback(controller.stop_all, "The service was stopped.")
@@ -186,7 +192,23 @@ def _launches(settings: Settings, stored: Rows, running: Engine, feeds: Feeds, r
     )
 
 
-def _site(settings: Settings, launches: Launches, health: Health, metrics: Metrics, token: str, notice: str) -> Site:
+def _doorkeeper(settings: Settings, database: Database) -> Doorkeeper:
+    configured = settings.build_token
+    secret = configured.secret.get_secret_value() or secrets.token_hex(32)
+    tokens = BuildTokens(secret, configured.expires_seconds, configured.check_origin)
+    return Doorkeeper(tokens, RateStore(database), settings.rate_limit)
+
+
+def _site(
+    settings: Settings,
+    launches: Launches,
+    health: Health,
+    metrics: Metrics,
+    token: str,
+    notice: str,
+    database: Database,
+) -> Site:
+    door = _doorkeeper(settings, database)
     displays = [provider.display for provider in launches.resolver.providers.values()]
     return Site(
         base_url=base_url(settings),
@@ -203,8 +225,10 @@ def _site(settings: Settings, launches: Launches, health: Health, metrics: Metri
             version=__version__,
             notice=notice,
             homes={"gh": settings.providers.gh.url},
+            build_token=door.tokens.make,
         ),
-        api=Api(base_url(settings), launches, health, __version__, token),
+        api=Api(base_url(settings), launches, health, __version__, token, door),
+        doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,
         allow_build_only=settings.allow_build_only,

@@ -128,3 +128,11 @@ resolutions = Table(
     Column("resolved", Text, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("window", Integer, primary_key=True),
+    Column("count", Integer, nullable=False),
+)

@@ -15,9 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bindery.errors import BinderyError, NotFound, RequestRefused
-from web import pages
+from db.rates import Rate
+from web import doorkeeper, pages
 from web.api import Api, api_router, problems
 from web.api.routes import PREFIX
+from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.health import Health
 from web.launches import Launches, Visit, failed
@@ -42,6 +44,7 @@ class Site:
     versions: Mapping[str, Any]
     pages: Pages
     api: Api
+    doorkeeper: Doorkeeper
     operator_token: str
     cors_allow_origin: str = ""
     allow_build_only: bool = False
@@ -83,7 +86,8 @@ def _protocol(site: Site) -> APIRouter:
         visit = _visit(site, request)
         if visit.last_event_id and await site.launches.over(visit):
             return Response(status_code=204)
-        return EventStream(lambda emit: _stream(site, request, visit, emit), {})
+        refusal, rate = await _admitted(site, request, visit)
+        return EventStream(lambda emit: _stream(site, visit, refusal, emit), doorkeeper.headers(rate))
 
     # A plain route: an event stream is an ASGI application, not one of the framework's responses.
     router.add_route("/build/{provider}/{spec:path}", build, methods=["GET"])  # type: ignore[arg-type]
@@ -121,11 +125,22 @@ def _visit(site: Site, request: Request) -> Visit:
     )
 
 
-async def _stream(site: Site, request: Request, visit: Visit, emit: Emit) -> None:
+async def _admitted(site: Site, request: Request, visit: Visit) -> tuple[BinderyError | None, Rate | None]:
+    """Why the visit is refused, if it is, and the client's account, if it is counted."""
+    rate = None
     try:
         _check(site, request, visit)
+        if not await site.launches.resumes(visit):
+            rate = await site.doorkeeper.admit(request, visit)
+        site.doorkeeper.refuse_if_exceeded(rate)
     except BinderyError as error:
-        await emit(failed(error))
+        return error, rate
+    return None, rate
+
+
+async def _stream(site: Site, visit: Visit, refusal: BinderyError | None, emit: Emit) -> None:
+    if refusal is not None:
+        await emit(failed(refusal))
         return
     log.info("launch.requested", request=visit.request, client=visit.client_ip, resumed=bool(visit.last_event_id))
     await site.launches.stream(visit, emit)

@@ -163,6 +163,13 @@ class Launches:
             done = Event("ready", "Done! Found built image\n", {"imageName": image, "image": image})
             await emit(frame(END, encode(done).encode()))
 
+    async def resumes(self, visit: Visit) -> bool:
+        """Whether a visit goes on with a stream that was begun before, and so is no new launch."""
+        place = _BUILD_PLACE.fullmatch(visit.last_event_id)
+        if place and await self.builds.get(place["build"]):
+            return True
+        return await self._returning(visit) is not None
+
     async def _returning(self, visit: Visit) -> Session | None:
         place = _PLACE.fullmatch(visit.last_event_id)
         session = await self.sessions.get(place["session"]) if place else None

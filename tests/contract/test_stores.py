@@ -16,6 +16,7 @@ from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
 from db.migrate import upgrade
+from db.rates import RateStore
 from db.resolutions import ResolutionStore
 from db.sessions import SessionStore, SessionWanted
 from db.states import BuildState, SessionState
@@ -166,6 +167,18 @@ async def test_resolutions_expire(database: Database) -> None:
     await store.put("gh:o/r/main", "{}", 60, 100.0)
     assert await store.get("gh:o/r/main", 159.0) == "{}"
     assert await store.get("gh:o/r/main", 161.0) is None
+
+
+async def test_rates_are_counted_by_client_and_window(database: Database) -> None:
+    store = RateStore(database)
+    counts = [await store.count("a", 2, 60, 100.0) for _ in range(3)]
+    assert [(rate.remaining, rate.exceeded, rate.reset_at) for rate in counts] == [
+        (1, False, 120.0),
+        (0, False, 120.0),
+        (0, True, 120.0),
+    ]
+    assert (await store.count("b", 2, 60, 100.0)).count == 1
+    assert (await store.count("a", 2, 60, 121.0)).count == 1
 
 
 async def test_an_image_has_one_record(database: Database) -> None:

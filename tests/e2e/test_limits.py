@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,6 +60,39 @@ async def test_idle_and_unopened_sessions_end(impatient: Service, git_server: Gi
         async with client.get(f"{opened['url']}lab", headers={"Accept": "text/html"}) as response:
             assert response.status == 424
             assert "It was not used for 3 seconds." in await response.text()
+
+
+async def test_one_address_launches_only_so_often_without_a_page(
+    shared: Service, git_server: GitServer, data_dir: Path
+) -> None:
+    if shared.process is not None:
+        await shared.stop()
+    settings = {"BINDERY_RATE_LIMIT__LIMIT": "2", "BINDERY_RATE_LIMIT__PERIOD_SECONDS": "86400"}
+    service = Service(data_dir, environment(git_server, **settings))
+    await service.start()
+    try:
+        link = await repository(git_server)
+        answers = [await service.stream(link).read() for _ in range(3)]
+        assert [visit.last["phase"] for visit in answers] == ["ready", "ready", "failed"]
+        assert answers[2].last["status_code"] == 429
+        assert answers[2].last["message"].startswith("Rate limit exceeded. Try again in ")
+        # A stream that is taken up again is no new launch, and a page's own launch is not counted.
+        assert (await service.stream(link, answers[0].ids[-2]).read()).last["phase"] == "ready"
+        async with aiohttp.ClientSession() as client, client.get(f"{service.url}v2/{link}") as page:
+            token = re.search(r"build_token=([\w.-]+)", await page.text())
+        assert token is not None
+        assert (await service.stream(f"{link}?build_token={token[1]}").read()).last["phase"] == "ready"
+        assert (await service.stream(f"{link}?build_token=nonsense").read()).last["status_code"] == 403
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(
+                f"{service.url}api/v1/sessions", json={"provider": "gh", "spec": link.removeprefix("gh/")}
+            ) as response,
+        ):
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) > 0
+    finally:
+        await service.stop()
 
 
 async def test_no_more_sessions_than_allowed(impatient: Service, git_server: GitServer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,7 +23,9 @@ def answer(error: BinderyError, status: int | None = None) -> Response:
         hint=error.hint,
         retryable=error.retryable,
     )
-    return JSONResponse(problem.model_dump(), problem.status, media_type=MEDIA_TYPE)
+    after = error.retry_after_seconds
+    headers = {} if after is None else {"Retry-After": str(math.ceil(after))}
+    return JSONResponse(problem.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from bindery.errors import NotAllowed, NotFound
 from db.builds import Build
 from db.sessions import Session
 from web.api.models import BuildRecord, Image, Problem, SessionRecord, Status, Wish
+from web.doorkeeper import Doorkeeper
 from web.event_stream import EventStream
 from web.health import Health
 from web.launches import Launches, Visit
@@ -36,20 +37,23 @@ class Api:
     health: Health
     version: str
     operator_token: str
+    doorkeeper: Doorkeeper
 
     def address(self, request: Request) -> str:
         """The API's own address, as the client wrote it."""
         return launch_host(request, self.base_url) + PREFIX
 
-    def visit(self, request: Request, wish: Wish) -> Visit:
-        """The wish as the event stream's own request."""
-        return Visit(
+    async def visit(self, request: Request, wish: Wish) -> Visit:
+        """The wish as the event stream's own request, counted like that. Raises `RateLimitExceeded`."""
+        visit = Visit(
             provider=wish.provider,
             spec=wish.spec.rstrip("/"),
             launch_host=launch_host(request, self.base_url),
             client_ip=client_ip(request),
             operator=is_operator(request, self.operator_token),
         )
+        self.doorkeeper.refuse_if_exceeded(await self.doorkeeper.admit(request, visit))
+        return visit
 
     def only_operator(self, request: Request) -> None:
         """Raise `NotAllowed` for everybody else."""
@@ -72,7 +76,7 @@ def _builds(router: APIRouter, api: Api) -> None:
     @router.post("/builds", status_code=201, tags=["builds"])
     async def create_build(request: Request, wish: Wish, response: Response) -> BuildRecord:
         """Ask for an image: begins its build, or finds the one that runs or made it."""
-        build = await launches.request_build(api.visit(request, wish))
+        build = await launches.request_build(await api.visit(request, wish))
         record = BuildRecord.of(build, api.address(request))
         response.headers["Location"] = f"{api.address(request)}builds/{build.id}"
         return record
@@ -101,9 +105,8 @@ def _builds(router: APIRouter, api: Api) -> None:
         last = request.headers.get("last-event-id", "")
         return EventStream(lambda emit: launches.watch_build(build, last, emit), {})
 
-    router.add_route(
-        f"{router.prefix}/builds/{{build_id}}/events", read_events, methods=["GET"], include_in_schema=False
-    )  # type: ignore[arg-type]
+    events = f"{router.prefix}/builds/{{build_id}}/events"
+    router.add_route(events, read_events, methods=["GET"], include_in_schema=False)  # type: ignore[arg-type]
 
 
 def _sessions(router: APIRouter, api: Api) -> None:
@@ -112,7 +115,7 @@ def _sessions(router: APIRouter, api: Api) -> None:
     @router.post("/sessions", status_code=201, tags=["sessions"])
     async def create_session(request: Request, wish: Wish, response: Response) -> SessionRecord:
         """Ask for a session; its image is built first if need be. Ask again for the record until it is ready."""
-        session = await launches.request_session(api.visit(request, wish))
+        session = await launches.request_session(await api.visit(request, wish))
         response.headers["Location"] = f"{api.address(request)}sessions/{session.id}"
         return SessionRecord.of(session)
 
