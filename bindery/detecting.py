@@ -17,10 +17,9 @@ from bindery.settings import Settings
 from bindery.terminal import marked
 from bindery.wiring import guard, make_resolver, rows
 from builder import detect as planner
-from builder import git
 from builder.engines.base import EnvironmentInfo
 from builder.engines.process import ProcessEngine
-from builder.fetch import fetch, read_tree
+from builder.fetch import read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.providers.base import Resolved
@@ -59,10 +58,10 @@ async def _planned(repository: str, ref: str, settings: Settings, engine: Proces
             displays = [provider.display for provider in resolver.providers.values()]
             target = read(repository, ref, "", displays)
             resolved = await resolver.resolve(target.provider, spec(target, displays), operator=True)
-            remote = await git.contact(client, resolved.repo_url)
             bare = Path(folder) / "repository.git"
-            await fetch(remote, resolved.ref, bare, settings.fetch, lambda line: None)
-            tree = await read_tree(bare, resolved.ref, settings.fetch)
+            source = resolver.providers[resolved.provider]
+            commit = await source.fetch(resolved, bare, settings.fetch, lambda line: None)
+            tree = await read_tree(bare, commit, settings.fetch)
             return resolved, await asyncio.to_thread(planner.plan, tree, engine.context)
 
 

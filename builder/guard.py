@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,30 +131,61 @@ class GuardedClient:
             await self._session.close()
 
     @contextlib.asynccontextmanager
-    async def get(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """GET, following redirects to checked hosts only; `HostUnreachable` when nothing usable answers."""
-        assert self._session is not None, "used outside of its block"
+    async def get(
+        self, url: URL, headers: Mapping[str, str], *, method: str = "GET", timeout: aiohttp.ClientTimeout | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET, following redirects to checked hosts only; `HostUnreachable` when nothing usable answers.
+
+        A login in the headers is for the first host alone. `timeout` replaces the guard's own. Reading the answer's
+        body may still fail; `reading` says what that means.
+        """
         for _ in range(MAX_REDIRECTS + 1):
-            await self.guard.endpoint(url)
-            async with self._request(url, headers) as response:
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or location is None:
+            async with self.ask(url, headers, method=method, timeout=timeout) as response:
+                onward = redirect(response)
+                if onward is None:
                     yield response
                     return
-                url = _joined(url, location)
-        raise HostUnreachable(f"{url.host} redirects more than {MAX_REDIRECTS} times.")
+            if (onward.scheme, onward.host, onward.port) != (url.scheme, url.host, url.port):
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            url = onward
+        raise too_many_redirects(url)
 
     @contextlib.asynccontextmanager
-    async def _request(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None
-        try:
-            response: Any = await self._session.get(url, headers=headers, allow_redirects=False)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise HostUnreachable(f"{url.host} does not answer: {_reason(error)}.") from error
+    async def ask(
+        self, url: URL, headers: Mapping[str, str], *, method: str = "GET", timeout: aiohttp.ClientTimeout | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request to a checked host, whatever it answers: redirects are not followed."""
+        assert self._session is not None, "used outside of its block"
+        await self.guard.endpoint(url)
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        with reading(url):
+            response = await self._session.request(method, url, headers=headers, allow_redirects=False, **options)
         try:
             yield response
         finally:
             response.close()
+
+
+@contextlib.contextmanager
+def reading(url: URL) -> Iterator[None]:
+    """Whatever breaks while an answer is waited for or read becomes `HostUnreachable`."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise HostUnreachable(f"{url.host} does not answer: {_reason(error)}.") from error
+
+
+def redirect(response: aiohttp.ClientResponse) -> URL | None:
+    """Where an answer sends its client; None when it is the answer."""
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or location is None:
+        return None
+    return _joined(response.url, location)
+
+
+def too_many_redirects(url: URL) -> HostUnreachable:
+    """The error for a host that sends its client round in circles."""
+    return HostUnreachable(f"{url.host} redirects more than {MAX_REDIRECTS} times.")
 
 
 def _joined(url: URL, location: str) -> URL:

@@ -8,8 +8,8 @@ import errno
 import secrets
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from sqlalchemy.exc import OperationalError
 
 from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, BuildTimedOut, DiskFull, InternalError
 from bindery.settings import BuildSettings, FetchSettings
-from builder import detect, git
+from builder import detect
 from builder.build_log import BuildLog
 from builder.engines.base import BuildJob, EnvironmentBuilder
-from builder.fetch import fetch, read_tree
+from builder.fetch import Tell, read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
+from builder.providers.base import Provider, Resolved
+from builder.providers.over_git import from_git
 from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
@@ -49,6 +51,8 @@ class Workshop:
     scratch: Path
     build: BuildSettings
     fetch: FetchSettings
+    #: Who fetches what, by the link's prefix; what is of none of them is fetched with Git.
+    providers: Mapping[str, Provider] = field(default_factory=dict)
     #: Told of each build that begins (`fetching`) and ends, with the seconds since it began.
     observe: Callable[[Build, BuildState, float], None] = lambda build, state, seconds: None
     clock: Callable[[], float] = time.time
@@ -181,11 +185,10 @@ class Worker:
         shop = self._shop
         lines.say("fetching", f"Fetching {build.repo_url} at {build.ref}\n")
         await asyncio.to_thread(_emptied, folder)
-        remote = await git.contact(shop.client, build.repo_url)
         repository = folder / "repository.git"
-        await fetch(remote, build.ref, repository, shop.fetch, lambda line: lines.say("fetching", line))
+        commit = await self._fetched(build, repository, lambda line: lines.say("fetching", line))
         await shop.builds.advance(build, BuildState.PLANNING)
-        tree = await read_tree(repository, build.ref, shop.fetch)
+        tree = await read_tree(repository, commit, shop.fetch)
         plan = await asyncio.to_thread(detect.plan, tree, shop.engine.context)
         warnings = shop.engine.check(plan)
         known = await shop.engine.find(plan.environment_key)
@@ -193,7 +196,15 @@ class Worker:
         lines.add(_summary(plan, known is not None))
         for warning in (*plan.warnings, *warnings):
             lines.say("building", f"Warning: {warning}\n")
-        return BuildJob(build.id, build.image, plan, repository, build.ref, build.repo_url, build.ref_url)
+        return BuildJob(build.id, build.image, plan, repository, commit, build.repo_url, build.ref_url)
+
+    async def _fetched(self, build: Build, repository: Path, tell: Tell) -> str:
+        """Fetch what the build is of; returns its commit, which an archive gets only now."""
+        shop = self._shop
+        wanted = Resolved(build.provider, build.spec, build.repo_url, build.ref, build.ref_url, slug="")
+        if build.provider in shop.providers:
+            return await shop.providers[build.provider].fetch(wanted, repository, shop.fetch, tell)
+        return await from_git(shop.client, wanted, repository, shop.fetch, tell)
 
 
 async def _relay(events: AsyncGenerator[Event, None], lines: BuildLog) -> None:

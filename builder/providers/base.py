@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
+
+from bindery.settings import FetchSettings
+from builder.fetch import Tell
 
 
 @dataclass(frozen=True)
 class ParsedSpec:
     """A spec that follows its provider's grammar. Nothing has been asked of anybody yet.
 
-    `spec` is as it was requested, without trailing slashes; `repo_url` what Git clones, free of credentials.
+    `spec` is as it was requested, without trailing slashes; `repo_url` what Git clones, free of credentials, or the
+    archive's DOI or address. `ref` is empty for archives, whose specs name none.
     """
 
     provider: str
@@ -24,10 +29,11 @@ class ParsedSpec:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec's commit.
+    """What a spec points to now, and for ever.
 
-    `spec` names the commit in the provider's own notation, `ref` is the commit's full id, `ref_url` shows it to people.
-    `branch` is the branch or tag that was asked for, empty for a commit. `notice` tells the visitor about a courtesy.
+    `spec` names it in the provider's own notation, `ref_url` shows it to people. `ref` is its immutable id: a commit's
+    full id, or the version of an archive, whose commit is made when it is fetched. `branch` is the branch or tag that
+    was asked for, empty for a commit. `notice` tells the visitor about a courtesy.
     """
 
     provider: str
@@ -53,7 +59,7 @@ class Provider(Protocol):
     """One kind of place where repositories live.
 
     `parse` is pure and raises `InvalidSpec` or `HostRefused`; `resolve` asks the place and raises a `BinderyError` that
-    says what to mend. The spec is the raw, still percent-encoded text of the link.
+    says what to mend, and so does `fetch`. The spec is the raw, still percent-encoded text of the link.
     """
 
     @property
@@ -66,5 +72,13 @@ class Provider(Protocol):
         ...
 
     async def resolve(self, parsed: ParsedSpec) -> Resolved:
-        """Find the commit that the spec points to now."""
+        """Find what the spec points to now."""
+        ...
+
+    async def fetch(self, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
+        """Bring it into a new bare Git repository at `folder`; returns the commit's id there.
+
+        The same `ref` gives the same commit. Of `resolved` a build keeps `spec`, `repo_url`, `ref` and `ref_url` only.
+        `tell` takes lines of progress. The folder's parent is the build's own, for what is needed meanwhile.
+        """
         ...

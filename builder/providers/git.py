@@ -11,16 +11,18 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from bindery.errors import HostRefused, InvalidSpec
-from builder import git, refs
+from bindery.settings import ProviderSettings
+from builder import refs
 from builder.guard import GuardedClient
 from builder.providers.base import ParsedSpec, Resolved
+from builder.providers.over_git import OverGit, found
 
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^/\\:][^:\\]*)")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True)
-class GitProvider:
+class GitProvider(OverGit):
     """Any repository that `git clone` reads without a login."""
 
     client: GuardedClient
@@ -80,19 +82,15 @@ class GitProvider:
 
     async def resolve(self, parsed: ParsedSpec) -> Resolved:
         """Find the commit. A `main` or `master` that is gone means the default branch, with a notice."""
-        remote = await git.contact(self.client, parsed.repo_url)
-        found = await refs.find(remote, parsed.ref, self.timeout_seconds)
-        return Resolved(
-            provider="git",
-            spec=f"{quote(parsed.repo_url, safe='')}/{found.commit}",
-            repo_url=parsed.repo_url,
-            ref=found.commit,
-            ref_url=parsed.repo_url,
-            slug=parsed.slug,
-            branch=found.name,
-            notice=found.notice,
-        )
+        commit = await self.find(parsed)
+        spec = f"{quote(parsed.repo_url, safe='')}/{commit.commit}"
+        return found(parsed, commit, spec, parsed.repo_url)
 
 
 def _without_login(url: URL) -> URL:
     return url.with_user(None).with_fragment(None) if url.host else url
+
+
+def provider(settings: ProviderSettings, client: GuardedClient) -> GitProvider:
+    """The entry point."""
+    return GitProvider(client, settings.git.allowed_protocols, settings.resolve_timeout_seconds)
