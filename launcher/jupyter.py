@@ -106,3 +106,14 @@ def write_page_settings(config: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     disabled = dict.fromkeys(DISABLED_EXTENSIONS, True)
     (folder / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+
+
+def shell() -> str:
+    """The shell of this machine's terminals."""
+    return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+
+
+def write_terminal_settings(config: Path) -> None:
+    """Let terminals run a plain shell: a login shell would look for programs in the system before the environment."""
+    settings = {"ServerApp": {"terminado_settings": {"shell_command": [shell()]}}}
+    (config / "jupyter_server_config.json").write_text(json.dumps(settings))

@@ -62,7 +62,7 @@ def _environment(
         "HOME": str(folder.repo),
         "REPO_DIR": str(folder.repo),
         "TMPDIR": str(folder.temporary),
-        "SHELL": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
+        "SHELL": jupyter.shell(),
         **overlay.variables(os.pathsep.join([str(image.server / "bin"), base["PATH"]])),
         **files,
         **(jupyter.joined_variables(folder.repo, prefixes) if image.joined else {}),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bindery.errors import BinderyError, DiskFull, SessionFailed
 from bindery.process import ProcessTimeout, run
-from launcher.jupyter import write_page_settings
+from launcher.jupyter import write_page_settings, write_terminal_settings
 from registry.directory import remove_tree
 
 #: Longest path that a Unix socket may have here, in bytes.
@@ -70,6 +70,7 @@ class SessionFolder:
         for folder in (self.path, self.repo, self.runtime, self.config, self.temporary):
             folder.mkdir(mode=0o700)
         write_page_settings(self.config)
+        write_terminal_settings(self.config)
 
     async def fill(self, content: Path) -> None:
         """Copy the repository's files, sharing their blocks where the file system can."""

@@ -108,6 +108,20 @@ class TestMainJob:
             counted = database.execute("SELECT count(*) FROM builds WHERE repo_url LIKE ?", (f"%{name}",)).fetchone()
         assert counted == (1,)
 
+    async def test_a_terminal_has_the_environment_and_a_clean_work_tree(
+        self, service: Service, git_server: GitServer
+    ) -> None:
+        repository, name = fresh(git_server)
+        commit = repository.commit({"requirements.txt": "six\n"})
+        visit = await service.stream(f"gh/{name}/HEAD").read()
+        assert visit.last["phase"] == "ready", visit.text
+        line = "python -c 'import six; print(six.__name__ * 2)'; git status --short; git rev-parse HEAD; echo en''d"
+        async with notebook(visit.last) as server:
+            shown = await server.terminal(line, "end")
+        assert "sixsix" in shown
+        assert commit in shown
+        assert "??" not in shown
+
     async def test_post_build_and_start_run(self, service: Service, git_server: GitServer) -> None:
         repository, name = fresh(git_server)
         repository.commit(

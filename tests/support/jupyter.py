@@ -45,6 +45,22 @@ class Notebook:
         async with self.client.delete(f"{self.url}api/kernels/{kernel_id}") as response:
             assert response.status == 204
 
+    async def terminal(self, line: str, until: str, seconds: float = 30) -> str:
+        """What a new terminal shows of a line that was typed, up to the text `until`."""
+        async with self.client.post(f"{self.url}api/terminals") as response:
+            assert response.status == 200, (response.status, await response.text())
+            name = (await response.json())["name"]
+        shown = ""
+        async with (
+            asyncio.timeout(seconds),
+            self.client.ws_connect(f"{self.url}terminals/websocket/{name}") as socket,
+        ):
+            await socket.send_json(["stdin", f"{line}\r"])
+            while until not in shown:
+                kind, *texts = await socket.receive_json()
+                shown += texts[0] if kind == "stdout" else ""
+        return shown
+
 
 @dataclass
 class Kernel:
