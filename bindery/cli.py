@@ -68,7 +68,7 @@ def serve(
         build={"allow_missing_apt": True} if allow_missing_apt else None,
     )
     logs.configure(as_json=settings.log_json, verbose=verbose)
-    _run(serving(settings, lambda url: _greet(url, settings)))
+    _run(serving(settings, _greet))
 
 
 def _greet(url: str, settings: Settings) -> None:

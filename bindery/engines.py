@@ -1,102 +1,108 @@
-"""The engine that the settings name, put together: who builds, who runs sessions, who has the images."""
+"""The engine that the settings name, put together: who builds, who has the images, who runs sessions."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from bindery.settings import Settings
+from bindery.errors import ToolMissing
+from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
+from builder.engines.docker import DockerEngine
+from builder.engines.docker_cli import find_docker
+from builder.engines.docker_stock import DockerStock
 from builder.engines.process import ProcessEngine
 from launcher.spawners.base import Spawner
+from launcher.spawners.docker import DockerSpawner
 from launcher.spawners.process import ProcessSpawner
 from registry.directory import DirectoryStore
-from registry.retention import Holding, Inventory
-
-
-class Stock(Protocol):
-    """What an engine's image store holds, and how to make room in it."""
-
-    async def inventory(self) -> Inventory:
-        """Everything that is stored; `used_at` is when it was made, as far as the store knows."""
-        ...
-
-    async def remove_image(self, reference: str) -> None:
-        """Remove an image; one that is not there is no error."""
-        ...
-
-    async def remove_environment(self, key: str) -> None:
-        """Remove an environment that no image stands on; one that is not there is no error."""
-        ...
-
-
-@dataclass(frozen=True)
-class DirectoryStock:
-    """The stock of the process engine."""
-
-    store: DirectoryStore
-
-    async def inventory(self) -> Inventory:
-        """See `Stock`."""
-        return await asyncio.to_thread(self._inventory)
-
-    def _inventory(self) -> Inventory:
-        images = [
-            Holding(image.reference, image.environment_key, image.size_bytes, image.created_at)
-            for image in self.store.list_images()
-        ]
-        return Inventory(images, {found.key: found.size_bytes for found in self.store.list_environments()})
-
-    async def remove_image(self, reference: str) -> None:
-        """See `Stock`."""
-        await asyncio.to_thread(self.store.remove_image, reference)
-
-    async def remove_environment(self, key: str) -> None:
-        """See `Stock`."""
-        await asyncio.to_thread(self.store.remove_environment, key)
-
+from registry.stock import DirectoryStock, Stock
 
 NO_ISOLATION = "This service runs notebooks as processes of this machine: only launch repositories that you trust."
 
 
 @dataclass(frozen=True)
-class Engine:
-    """Where environments are built and sessions run, and whether an image is there. `notice` is for visitors."""
+class Workbench:
+    """Where environments are built, and the images that come of it."""
 
     builder: EnvironmentBuilder
-    spawner: Spawner
-    image_exists: Callable[[str], Awaitable[bool]]
     stock: Stock
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A workbench, and where its images run. `notice` is for visitors.
+
+    Sessions that are not `lasting` cannot outlive the service.
+    """
+
+    workbench: Workbench
+    spawner: Spawner
+    lasting: bool
     notice: str = ""
+
+
+async def chosen(settings: Settings) -> Settings:
+    """The settings with an engine's name in place of `auto`: Docker where it answers, else processes."""
+    if settings.engine is not EngineName.AUTO:
+        return settings
+    try:
+        await find_docker()
+    except ToolMissing:
+        return settings.model_copy(update={"engine": EngineName.PROCESS})
+    return settings.model_copy(update={"engine": EngineName.DOCKER})
+
+
+async def workbench(settings: Settings) -> Workbench:
+    """The engine's building side, without anything running. Raises `ToolMissing` when the engine is not there."""
+    if settings.engine is EngineName.DOCKER:
+        docker = await DockerEngine.open(settings)
+        return Workbench(docker, DockerStock(docker.docker))
+    return Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
+
+
+async def stock(settings: Settings) -> Stock:
+    """The engine's images alone, for looking at them from outside of the service."""
+    if settings.engine is EngineName.DOCKER:
+        return DockerStock(await find_docker())
+    return DirectoryStock(DirectoryStore(settings.data_dir))
 
 
 @contextlib.asynccontextmanager
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
     """The engine, ready for use; leaving the block ends the sessions that cannot outlive the service."""
-    async with _process(settings) as found:
+    run = _docker if settings.engine is EngineName.DOCKER else _process
+    async with run(settings) as found:
         yield found
-
-
-def stock(settings: Settings) -> Stock:
-    """The engine's stock alone, for looking at it from outside of the service."""
-    return DirectoryStock(DirectoryStore(settings.data_dir))
 
 
 @contextlib.asynccontextmanager
 async def _process(settings: Settings) -> AsyncIterator[Engine]:
     builder = await ProcessEngine.open(settings)
     store = DirectoryStore(settings.data_dir)
-
-    async def image_exists(reference: str) -> bool:
-        return await asyncio.to_thread(store.find, reference) is not None
-
     async with ProcessSpawner(
         store,
         server=builder.server_environment,
         sandbox=builder.sandbox,
         allow_origin=settings.cors_allow_origin,
     ) as spawner:
-        yield Engine(builder, spawner, image_exists, DirectoryStock(store), NO_ISOLATION)
+        yield Engine(Workbench(builder, DirectoryStock(store)), spawner, lasting=False, notice=NO_ISOLATION)
+
+
+@contextlib.asynccontextmanager
+async def _docker(settings: Settings) -> AsyncIterator[Engine]:
+    bench = await workbench(settings)
+    async with DockerSpawner(
+        settings.docker,
+        settings.session,
+        instance=_instance(settings),
+        allow_origin=settings.cors_allow_origin,
+    ) as spawner:
+        yield Engine(bench, spawner, lasting=True)
+
+
+def _instance(settings: Settings) -> str:
+    """Tells the containers of this data directory from those of other services on the same engine."""
+    return hashlib.sha256(str(settings.data_dir).encode()).hexdigest()[:12]

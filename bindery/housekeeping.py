@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from bindery.engines import Stock
 from bindery.settings import RetentionSettings
 from db.builds import BuildStore
 from db.images import ImageStore
 from db.sessions import SessionStore
 from registry.retention import Inventory, Removal, removals
+from registry.stock import Stock
 
 log = structlog.get_logger(__name__)
 

@@ -7,14 +7,14 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from bindery.engines import stock
+from bindery.engines import chosen, stock
 from bindery.housekeeping import Housekeeping
 from bindery.settings import MIB, RetentionSettings, Settings
 from bindery.wiring import Rows, rows
 
 
-def _housekeeping(settings: Settings, stored: Rows, marks: RetentionSettings) -> Housekeeping:
-    return Housekeeping(stock(settings), stored.images, stored.sessions, stored.builds, marks)
+async def _housekeeping(settings: Settings, stored: Rows, marks: RetentionSettings) -> Housekeeping:
+    return Housekeeping(await stock(await chosen(settings)), stored.images, stored.sessions, stored.builds, marks)
 
 
 async def show_images(settings: Settings, output: Console) -> None:
@@ -22,7 +22,7 @@ async def show_images(settings: Settings, output: Console) -> None:
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with rows(settings) as stored:
-        inventory = await _housekeeping(settings, stored, settings.retention).inventory()
+        inventory = await (await _housekeeping(settings, stored, settings.retention)).inventory()
         records = {record.reference: record for record in await stored.images.all()}
     table = Table("Repository", "Commit", "Own MiB", "Environment", "MiB", "Shared by", "Last used", box=None)
     for image in sorted(inventory.images, key=lambda image: -image.used_at):
@@ -46,7 +46,7 @@ async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, o
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with rows(settings) as stored:
-        keeper = _housekeeping(settings, stored, marks)
+        keeper = await _housekeeping(settings, stored, marks)
         plan = await keeper.plan()
         if not dry_run:
             plan = await keeper.carry_out(plan)

@@ -14,8 +14,9 @@ from ipaddress import ip_address
 import uvicorn
 
 from bindery.data_dir import Announcement, announce, exclusive, new_token
+from bindery.engines import chosen
 from bindery.errors import PortTaken, UnsafeAddress
-from bindery.settings import Settings
+from bindery.settings import EngineName, Settings
 from bindery.wiring import Service, base_url, service
 from web.traffic import protocol_class
 
@@ -58,7 +59,8 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _check_address(settings: Settings) -> None:
-    if settings.allow_public_address or settings.host == "localhost":
+    isolated = settings.engine is not EngineName.PROCESS
+    if isolated or settings.allow_public_address or settings.host == "localhost":
         return
     with contextlib.suppress(ValueError):
         if ip_address(settings.host).is_loopback:
@@ -69,9 +71,12 @@ def _check_address(settings: Settings) -> None:
     )
 
 
-async def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Run a service until SIGINT or SIGTERM; `on_ready` gets its URL. Raises `BinderyError` when it cannot start."""
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -> None:
+    """Run a service until SIGINT or SIGTERM; `on_ready` gets its URL and final settings.
+
+    Raises the `BinderyError` that says why it cannot start.
+    """
+    settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
     with exclusive(settings.data_dir), contextlib.closing(listen(settings)) as listening:
         host, port = listening.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{base_url(settings)}"
@@ -81,7 +86,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
 
                 def ready() -> None:
                     announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
-                    on_ready(url)
+                    on_ready(url, settings)
 
                 server = _Server(_config(settings, running), ready)
                 with _signals(server):

@@ -17,6 +17,8 @@ MIB = 1024 * 1024
 
 class EngineName(StrEnum):
     PROCESS = "process"
+    DOCKER = "docker"
+    AUTO = "auto"
 
 
 class _Section(BaseModel):
@@ -236,7 +238,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("bindery-data"), description="Folder for the database, environments, images and sessions."
     )
-    engine: EngineName = Field(EngineName.PROCESS, description="Where environments are built and sessions run.")
+    engine: EngineName = Field(
+        EngineName.PROCESS,
+        description="Where environments are built and sessions run: process, docker, or auto, docker where it answers.",
+    )
     allow_public_address: bool = Field(
         False, description="Listen on a public address although the process engine promises no isolation."
     )

@@ -116,7 +116,7 @@ def make_resolver(settings: Settings, client: GuardedClient, database: Database)
 
 @contextlib.asynccontextmanager
 async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
-    """Everything but the listening socket. Leaving the block ends all builds and sessions of the process engine."""
+    """Everything but the listening socket. Leaving the block ends builds, and sessions that cannot last."""
     async with contextlib.AsyncExitStack() as stack:
         stored = await stack.enter_async_context(rows(settings))
         client = await stack.enter_async_context(GuardedClient(guard(settings)))
@@ -125,11 +125,13 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         metrics = Metrics(lambda: feeds.viewers)
         activity = Activity()
         controller = _controller(settings, stored, running.spawner, activity, metrics)
-        worker = _worker(settings, stored, running.builder, client, metrics)
-        keeper = Housekeeping(running.stock, stored.images, stored.sessions, stored.builds, settings.retention)
+        worker = _worker(settings, stored, running.workbench.builder, client, metrics)
+        keeper = Housekeeping(
+            running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
+        )
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
-        await running.builder.reap(())
+        await running.workbench.builder.reap(())
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, make_resolver(settings, client, stored.database))
         site = _site(
@@ -137,7 +139,8 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         )
         traffic = _traffic(settings, stored.sessions, activity, site.pages)
         stack.push_async_callback(traffic.aclose)
-        stack.push_async_callback(controller.stop_all, "The service was stopped.")
+        if not running.lasting:
+            stack.push_async_callback(controller.stop_all, "The service was stopped.")
         await stack.enter_async_context(site.health.watched())
         await stack.enter_async_context(
             _running(worker.run, controller.run, keeper.run, _writing(launches, activity, stored))
@@ -186,8 +189,8 @@ def _launches(settings: Settings, stored: Rows, running: Engine, feeds: Feeds, r
         sessions=stored.sessions,
         images=stored.images,
         feeds=feeds,
-        image_exists=running.image_exists,
-        runtime=running.builder.context.identity,
+        image_exists=running.workbench.stock.has,
+        runtime=running.workbench.builder.context.identity,
         max_sessions=settings.session.max_total,
     )
 

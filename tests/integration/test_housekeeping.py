@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bindery.engines import DirectoryStock
 from bindery.housekeeping import Housekeeping
 from bindery.settings import RetentionSettings
 from db.builds import BuildStore
@@ -16,6 +15,7 @@ from db.images import ImageRecord, ImageStore
 from db.sessions import SessionStore, SessionWanted
 from db.wakeups import Wakeups
 from registry.directory import DirectoryStore, StoredEnvironment, StoredImage
+from registry.stock import DirectoryStock
 
 MARKS = RetentionSettings(high_bytes=1, low_bytes=0)
 

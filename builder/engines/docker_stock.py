@@ -1,0 +1,54 @@
+"""What a Docker Engine's own store holds of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.engines.docker_cli import Docker, Image
+from builder.engines.docker_images import DRAFTS, ENVIRONMENTS, KEY, environment_name
+from registry.retention import Holding, Inventory
+
+
+@dataclass(frozen=True)
+class DockerStock:
+    """The stock of the docker engine: images by the label that names their environment."""
+
+    docker: Docker
+
+    async def inventory(self) -> Inventory:
+        """See `Stock`. An image's own bytes are what it has on top of its environment."""
+        found = [image for name in await self._names() if (image := await self.docker.image(name)) is not None]
+        environments = {image.labels[KEY]: image.size_bytes for image in found if _is_environment(image)}
+        images = [
+            Holding(tag, image.labels[KEY], _own(image, environments), image.created_at)
+            for image in found
+            if not _is_environment(image)
+            for tag in image.tags
+            if not tag.startswith(f"{DRAFTS}:")
+        ]
+        return Inventory(images, environments)
+
+    async def has(self, reference: str) -> bool:
+        """See `Stock`."""
+        return await self.docker.image(reference) is not None
+
+    async def remove_image(self, reference: str) -> None:
+        """See `Stock`. A container that still uses it keeps it."""
+        await self.docker.untag(reference)
+
+    async def remove_environment(self, key: str) -> None:
+        """See `Stock`."""
+        await self.docker.untag(environment_name(key))
+
+    async def _names(self) -> list[str]:
+        template = "{{.Repository}}:{{.Tag}}"
+        ended = await self.docker.run("image", "ls", "--filter", f"label={KEY}", "--format", template)
+        return [name for name in ended.stdout.decode().split() if not name.endswith(":<none>")]
+
+
+def _is_environment(image: Image) -> bool:
+    return any(tag.startswith(f"{ENVIRONMENTS}:") for tag in image.tags)
+
+
+def _own(image: Image, environments: dict[str, int]) -> int:
+    return max(image.size_bytes - environments.get(image.labels[KEY], 0), 0)
