@@ -58,18 +58,29 @@ def scope(repository: Repository, actions: str) -> str:
     return f"repository:{repository.path}:{actions}"
 
 
+def _ordered(text: str) -> str:
+    """A scope with its actions in the order in which `scope` is asked for."""
+    resource, colon, actions = text.rpartition(":")
+    return f"{resource}{colon}{','.join(sorted(actions.split(',')))}"
+
+
 @dataclass(frozen=True)
 class _Token:
     value: SecretStr
     ends_at: float
 
+    @property
+    def header(self) -> str:
+        return f"Bearer {self.value.get_secret_value()}"
+
 
 @dataclass
 class _Door:
-    """What is known of one host's way to log in for one repository."""
+    """A host's way to log in, and the tokens it has given, by what they allow."""
 
     challenge: Challenge
     tokens: dict[frozenset[str], _Token] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Authenticator:
@@ -83,22 +94,25 @@ class Authenticator:
         self._wire = wire
         self._credentials = credentials
         self._clock = clock
-        self._doors: dict[Repository, _Door] = {}
-        self._lock = asyncio.Lock()
+        self._doors: dict[str, _Door] = {}
 
     async def header(self, repository: Repository, scopes: frozenset[str]) -> str | None:
         """The header for a request, from what earlier answers asked for; None when nothing did."""
-        door = self._doors.get(repository)
-        if door is None:
-            return None
+        door = self._doors.get(repository.host)
+        return None if door is None else await self._header(door, repository, scopes, scopes)
+
+    async def _header(
+        self, door: _Door, repository: Repository, scopes: frozenset[str], wanted: frozenset[str]
+    ) -> str | None:
+        """The header for `scopes`; a new token is one for all that is `wanted`."""
         if door.challenge.scheme == "basic":
             credential = await self._credentials.find(repository)
             return credential.basic() if credential else None
-        async with self._lock:
+        async with door.lock:
             token = door.tokens.get(scopes)
             if token is None or token.ends_at <= self._clock():
-                token = door.tokens[scopes] = await self._fetch(repository, door.challenge, scopes)
-        return f"Bearer {token.value.get_secret_value()}"
+                token = door.tokens[scopes] = await self._fetch(repository, door.challenge, wanted)
+        return token.header
 
     async def renew(
         self, repository: Repository, scopes: frozenset[str], challenges: Sequence[Challenge], refused: str | None
@@ -111,21 +125,25 @@ class Authenticator:
         challenge = by_scheme.get("bearer") or by_scheme.get("basic")
         if challenge is None:
             raise RegistryRefused(f"The registry {repository.host} asks for a login of a kind that is not known here.")
-        door = self._doors.get(repository)
-        if door is None or door.challenge != challenge:
-            asked = challenge.parameters.get("scope")
-            door = self._doors[repository] = _Door(challenge)
-            if asked and frozenset(asked.split()) - scopes:
-                scopes_wanted = scopes | frozenset(asked.split())
-                door.tokens[scopes] = await self._fetch(repository, challenge, scopes_wanted)
-        elif refused is not None:
-            door.tokens.pop(scopes, None)
-        header = await self.header(repository, scopes)
+        asked = frozenset(map(_ordered, challenge.parameters.get("scope", "").split()))
+        door = self._door(repository.host, challenge)
+        token = door.tokens.get(scopes)
+        if token is not None and token.header == refused:
+            del door.tokens[scopes]
+        header = await self._header(door, repository, scopes, scopes | asked)
         if header is None or (header == refused and challenge.scheme == "basic"):
             known = "The login for" if header else "There is no login for"
             ending = "is refused" if header else "and it asks for one"
             raise RegistryRefused(f"{known} the registry {repository.host} {ending}.")
         return header
+
+    def _door(self, host: str, challenge: Challenge) -> _Door:
+        """The host's door; a new one when it asks for logins in another way than before."""
+        lasting = {name: value for name, value in challenge.parameters.items() if name in ("realm", "service")}
+        known, offered = self._doors.get(host), Challenge(challenge.scheme, lasting)
+        if known is None or known.challenge != offered:
+            known = self._doors[host] = _Door(offered)
+        return known
 
     async def _fetch(self, repository: Repository, challenge: Challenge, scopes: frozenset[str]) -> _Token:
         """A token from the server that the challenge names; without a login, what everybody may have."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from registry.transport import Answer, Call, Transport
 from registry.wire import Body, Passing
 
 PIECE_BYTES = 1024 * 1024
+_ABANDON_SECONDS = 5.0
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -104,30 +105,31 @@ class Uploads:
     async def send(self, repository: Repository, source: Source) -> None:
         """Upload content whose digest is known."""
         attempts = self._transport.attempts()
-        session = await self._begin(repository)
-        while True:
-            try:
-                if source.size - session.offset <= self._chunk:
-                    return await self._finish(repository, session, source.digest, source)
-                await self._append(repository, session, source, session.offset + self._chunk)
-                attempts.forget()
-            except Passing as fault:
-                await attempts.pause(fault)
-                session = await self._recover(repository, session, source.size) or await self._begin(repository)
+        async with self._begun(repository) as session:
+            while True:
+                try:
+                    if source.size - session.offset <= self._chunk:
+                        return await self._finish(repository, session, source.digest, source)
+                    await self._append(repository, session, source, session.offset + self._chunk)
+                    attempts.forget()
+                except Passing as fault:
+                    await attempts.pause(fault)
+                    found = await self._recover(repository, session, source.size) or await self._begin(repository)
+                    session.url, session.offset = found.url, found.offset
 
     async def send_stream(self, repository: Repository, pieces: AsyncIterator[bytes]) -> Descriptor:
         """Upload content that comes once, of a digest that is known at its end; one chunk is held in memory.
 
         Raises `RegistryUnreachable` when the registry forgot what it had, since it cannot be read again.
         """
-        digest, session = hashlib.sha256(), await self._begin(repository)
-        sent = 0
-        async for chunk in _chunks(pieces, self._chunk):
-            digest.update(chunk)
-            await self._append_once(repository, session, chunk, sent)
-            sent += len(chunk)
-        name = f"sha256:{digest.hexdigest()}"
-        await self._finish_stream(repository, session, name, sent)
+        digest, sent = hashlib.sha256(), 0
+        async with self._begun(repository) as session:
+            async for chunk in _chunks(pieces, self._chunk):
+                digest.update(chunk)
+                await self._append_once(repository, session, chunk, sent)
+                sent += len(chunk)
+            name = f"sha256:{digest.hexdigest()}"
+            await self._finish_stream(repository, session, name, sent)
         return Descriptor("application/octet-stream", name, sent)
 
     async def _append_once(self, repository: Repository, session: _Session, chunk: bytes, sent: int) -> None:
@@ -157,11 +159,29 @@ class Uploads:
         answer = await self._transport.fetch(Call("POST", repository, "blobs/uploads/", "pull,push"))
         return self._session(repository, answer)
 
+    @contextlib.asynccontextmanager
+    async def _begun(self, repository: Repository) -> AsyncIterator[_Session]:
+        """An upload that is given up when the block does not bring it to its end."""
+        beginning = asyncio.create_task(self._begin(repository))
+        try:
+            yield await asyncio.shield(beginning)
+        except BaseException:
+            await _to_its_end(self._abandon(repository, beginning))
+            raise
+
     async def abandon(self, repository: Repository, answer: Answer) -> None:
-        """Give up an upload that an answer began, so that nothing is left of it; a registry may refuse."""
-        call = Call("DELETE", repository, actions="pull,push", url=self._session(repository, answer).url)
+        """Give up an upload that an answer began, so that nothing is left of it."""
+        await self._delete(repository, self._session(repository, answer))
+
+    async def _abandon(self, repository: Repository, beginning: asyncio.Task[_Session]) -> None:
+        """What cannot be given up in a short time, the registry itself removes later."""
+        with contextlib.suppress(BinderyError, Passing, TimeoutError):
+            async with asyncio.timeout(_ABANDON_SECONDS):
+                await self._delete(repository, await beginning)
+
+    async def _delete(self, repository: Repository, session: _Session) -> None:
         with contextlib.suppress(BinderyError, Passing):
-            await self._transport.once(call)
+            await self._transport.once(Call("DELETE", repository, actions="pull,push", url=session.url))
 
     def _session(self, repository: Repository, answer: Answer) -> _Session:
         """The upload that an answer began."""
@@ -217,6 +237,16 @@ class Uploads:
         call = Call("HEAD", repository, f"blobs/{digest}", "pull,push", accept=frozenset({404}))
         answer = await self._transport.fetch(call)
         return answer.status == 200 and answer.headers.get("Content-Length") == str(size)
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Wait for work that takes a short time, even if somebody cancels the waiting."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _chunks(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

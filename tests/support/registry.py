@@ -25,6 +25,7 @@ from tests.support.wait import until
 USER, PASSWORD = "reader", "a pass word"
 #: PASSWORD, as htpasswd writes it.
 _HASH = "$2b$05$abcdefghijklmnopqrstuuTtCPEIC6a.srGEza7Htt8owgj0P3vZq"
+_LOOP_TURNS = 10
 _ISSUER, _SERVICE = "bindery-tests", "the-registry"
 
 Auth = Literal["none", "basic", "token"]
@@ -99,7 +100,7 @@ class Registry:
 
     def unfinished_uploads(self) -> list[Path]:
         """Uploads that were begun and neither finished nor given up."""
-        return [path for path in self.root.glob("docker/registry/v2/repositories/**/_uploads/*") if path.is_dir()]
+        return list(self.root.glob("docker/registry/v2/repositories/**/_uploads/*/startedat"))
 
 
 @contextlib.asynccontextmanager
@@ -137,6 +138,10 @@ async def served(application: web.Application) -> AsyncIterator[str]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await site.stop()
+        # Connections that were accepted at the last moment must be known before they can be closed.
+        for _ in range(_LOOP_TURNS):
+            await asyncio.sleep(0)
     finally:
         await runner.cleanup()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import aiohttp
@@ -23,11 +23,13 @@ class Step:
     request: web.Request
     body: bytes
     proxy: FaultyRegistry
+    method: str
+    path: str
 
     @property
     def writes(self) -> str:
         """What is written: `begin`, `chunk`, `blob`, `manifest`, or nothing."""
-        method, path = self.request.method, self.request.path
+        method, path = self.method, self.path
         if method == "PUT" and "/manifests/" in path:
             return "manifest"
         if "/blobs/uploads/" not in path:
@@ -51,12 +53,12 @@ class FaultyRegistry:
     host: str = ""
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
-    #: Uploads that moved on without the client's knowledge: path -> where they are now.
+    #: Uploads that moved on without the client's knowledge: old state -> where they are now.
     moved: dict[str, str] = field(default_factory=dict)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Hand a request on, unless a fault comes between."""
-        step = Step(request, await request.read(), self)
+        step = Step(request, await request.read(), self, request.method, request.path_qs)
         self.seen.append((request.method, request.path_qs))
         for fault in self.faults:
             answer = await fault(step)
@@ -69,12 +71,10 @@ class FaultyRegistry:
         self, step: Step, body: bytes, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """What the registry itself answers, its addresses led through the proxy."""
-        request = step.request
-        path = self._now(request)
-        sent = {name: value for name, value in request.headers.items() if name.lower() not in (*_HOP, "host")}
+        sent = {name: value for name, value in step.request.headers.items() if name.lower() not in (*_HOP, "host")}
         async with self.session.request(
-            request.method,
-            f"http://{self.registry.host}{path}",
+            step.method,
+            f"http://{self.registry.host}{self._now(step)}",
             headers=sent | (headers or {}),
             data=body or None,
             allow_redirects=False,
@@ -82,15 +82,16 @@ class FaultyRegistry:
             found = {name: value for name, value in response.headers.items() if name.lower() not in _HOP}
             if "Location" in found:
                 found["Location"] = found["Location"].replace(self.registry.host, self.host)
-            if request.method == "HEAD":
+            if step.method == "HEAD":
                 found["Content-Length"] = response.headers.get("Content-Length", "0")
             return response.status, found, await response.read()
 
-    def _now(self, request: web.Request) -> str:
-        place = self.moved.get(request.path)
-        if place is None or request.query.get("_state") not in self.moved:
-            return request.path_qs
-        digest = request.query.get("digest")
+    def _now(self, step: Step) -> str:
+        """Where a request really leads: an upload that moved on is found by its old address."""
+        place = self.moved.get(step.request.query.get("_state", ""))
+        if place is None:
+            return step.path
+        digest = step.request.query.get("digest")
         return place + (f"&digest={digest}" if digest else "")
 
 
@@ -171,7 +172,7 @@ class RegistryBreaksUpload:
         self.times -= 1
         self.broken += 1
         if self.kept is None:
-            await step.proxy.forward(_as(step, "DELETE"), b"")
+            await step.proxy.forward(replace(step, method="DELETE"), b"")
         elif self.kept:
             await self._keep(step, step.body[: int(len(step.body) * self.kept)])
         assert step.request.transport is not None
@@ -180,11 +181,10 @@ class RegistryBreaksUpload:
 
     async def _keep(self, step: Step, part: bytes) -> None:
         """Let the registry have a part, and find the upload by its old address."""
-        patch = _as(step, "PATCH")
+        patch = replace(step, method="PATCH")
         status, headers, _ = await step.proxy.forward(patch, part, {"Content-Range": ""})
         assert status == 202
         place = headers["Location"].removeprefix(f"http://{step.proxy.host}")
-        step.proxy.moved[step.request.path] = place
         step.proxy.moved[step.request.query["_state"]] = place
 
 
@@ -282,10 +282,5 @@ class RegistryRefusesMount:
     async def __call__(self, step: Step) -> web.StreamResponse | None:
         if step.writes != "begin" or "mount" not in step.request.query:
             return None
-        plain = step.request.clone(rel_url=step.request.rel_url.with_query({}))
-        status, headers, body = await step.proxy.forward(Step(plain, b"", step.proxy), b"")
+        status, headers, body = await step.proxy.forward(replace(step, path=step.request.path), b"")
         return web.Response(status=status, headers=headers, body=body)
-
-
-def _as(step: Step, method: str) -> Step:
-    return Step(step.request.clone(method=method), b"", step.proxy)
