@@ -107,6 +107,8 @@ async def look_on(url: str, size: int) -> None:
     head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n\r\n"
     crowd = Crowd(size, head.encode())
     loop = asyncio.get_running_loop()
+    assert parts.hostname
+    assert parts.port
     for _ in range(size):
         await loop.create_connection(lambda: Viewer(crowd), parts.hostname, parts.port)
     async with asyncio.timeout(LIMIT_SECONDS):

@@ -19,15 +19,12 @@ class Samples:
 
     @property
     def median(self) -> float:
+        """The middle one."""
         return statistics.median(self.seconds)
 
-    @property
-    def p90(self) -> float:
-        return share(self.seconds, 0.9)
-
     def line(self) -> str:
-        """One printed line; the baseline stands on a line of its own."""
-        spread = f"p90 {duration(self.p90)}" if len(self.seconds) > 1 else ""
+        """The median, the 90th percentile, and how often it was measured."""
+        spread = f"p90 {duration(share(self.seconds, 0.9))}" if len(self.seconds) > 1 else ""
         return f"  {self.name:<{_NAME_WIDTH}} {duration(self.median):>9}  {spread:<14} n={len(self.seconds)}"
 
 
@@ -64,7 +61,7 @@ def show(*samples: Samples) -> None:
 
 
 def compare(ours: Samples, baseline: Samples, aim: str) -> None:
-    """Print ours, the baseline, their ratio by medians, and what we aim at."""
+    """Print ours, the baseline, the ratio of their medians, and what we aim at."""
     show(ours, baseline)
     ratio = ours.median / baseline.median
     says = f"{1 / ratio:.1f} times as fast" if ratio < 1 else f"{ratio:.2f} times as long"

@@ -29,7 +29,9 @@ async def measure_resolving(place: Place) -> None:
     title("Resolve: from a link to a commit, over HTTP")
     repository, name = place.repository()
     repository.commit({"requirements.txt": ""})
-    ours, known, baseline = [], [], []
+    ours: list[float] = []
+    known: list[float] = []
+    baseline: list[float] = []
     settings = Settings(
         data_dir=place.folder / "resolving",
         providers={"gh": {"url": place.git.url}},
@@ -90,11 +92,9 @@ async def measure_launches(place: Place) -> None:
         assert await _answers(f"{ready['url']}api/status", ready["token"])
         answered.append(time.perf_counter() - began)
     bare = Samples("jupyter lab, same environment, to its first answer", baseline)
-    compare(Samples("ready, ref known", known), bare, "aim: a quarter of the time")
-    show(
-        Samples("ready, ref asked for over HTTP", asked),
-        Samples("ref known, to the first answer through the service", answered),
-    )
+    compare(Samples("ready, ref known", known), bare, "aim: 4 times as fast")
+    compare(Samples("ready, ref asked for over HTTP", asked), bare, "aim: 4 times as fast")
+    show(Samples("ref known, to the first answer through the service", answered))
 
 
 async def _bare_start(place: Place) -> float:
@@ -104,7 +104,7 @@ async def _bare_start(place: Place) -> float:
     home = place.folder / "bare"
     home.mkdir(exist_ok=True)
     flags = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home}"]
-    argv = [place.server_python, "-m", "jupyterlab", "--no-browser", "--allow-root", *flags]
+    argv = [str(place.server_python), "-m", "jupyterlab", "--no-browser", "--allow-root", *flags]
     environment = plain_environment() | {"JUPYTER_TOKEN": TOKEN, "HOME": str(home)}
     with (home / "log").open("wb") as log:
         began = time.perf_counter()

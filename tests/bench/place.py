@@ -87,6 +87,10 @@ class Place:
                         seen.append(Seen(time.perf_counter() - clicked, json.loads(line[6:])))
         return Stream(seen)
 
+    def last_words(self) -> str:
+        """The end of the service's log."""
+        return self.service.log.read_text(errors="replace")[-1500:]
+
     @property
     def process(self) -> psutil.Process:
         """The service's own process."""
