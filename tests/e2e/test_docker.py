@@ -1,0 +1,140 @@
+"""The same service on a real Docker Engine."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.support import docker
+from tests.support.docker import Engine
+from tests.support.git_server import GitServer, Repository
+from tests.support.jupyter import notebook
+from tests.support.service import Service, environment
+from tests.support.wait import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return docker.engine()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def docker_service(
+    engine: Engine, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    settings = {
+        "BINDERY_ENGINE": "docker",
+        "BINDERY_BUILD__OS_IMAGE": docker.os_image(),
+        "BINDERY_PROVIDERS__RESOLUTION_TTL_SECONDS": "0",
+        "BINDERY_SESSION__UNOPENED_SECONDS": "600",
+        "DOCKER_HOST": engine.host,
+        "PATH": f"{engine.client.parent}:{environment()['PATH']}",
+    }
+    service = Service(tmp_path_factory.mktemp("docker") / "data", environment(git_server, **settings))
+    await service.start()
+    yield service
+    # Containers outlive a service; these sessions are ended by one that allows them no time.
+    await service.stop()
+    last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
+    service.environment = {**service.environment, **last}
+    await service.start()
+    await until(lambda: not containers(engine, service), 60, "all containers are gone")
+    await service.stop()
+
+
+def containers(engine: Engine, service: Service) -> list[str]:
+    """Names of the sessions' containers that the engine has."""
+    found = engine.run("ps", "--all", "--format", "{{.Names}}", "--filter", "label=io.bindery.session")
+    return [name for name in found.split() if "-e2e-" in name]
+
+
+def fresh(git_server: GitServer) -> tuple[Repository, str]:
+    name = f"e2e/{uuid.uuid4().hex[:12]}"
+    return git_server.repository(name), name
+
+
+async def test_system_packages_post_build_and_start(docker_service: Service, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    commit = repository.commit(
+        {
+            "requirements.txt": "six\n",
+            "apt.txt": "tree\n",
+            "postBuild": "#!/bin/bash\nset -e\npip install tabulate\ntree --version > made.txt\n",
+            "start": '#!/bin/bash\nexport FROM_START=started\nexec "$@"\n',
+            "data.txt": "from the repository",
+        }
+    )
+    visit = await docker_service.stream(f"gh/{name}/HEAD").read()
+    assert visit.last["phase"] == "ready", visit.text
+    async with notebook(visit.last) as server, server.kernel() as kernel:
+        done = await kernel.run(
+            "import os, six, tabulate\n"
+            "print(os.environ['FROM_START'], open('data.txt').read(), open('made.txt').read()[:6], os.getuid())\n"
+            "!git log -1 --format=%H; which tree"
+        )
+    assert "started from the repository tree v 1000" in done.text, done.text
+    assert commit in done.text
+    assert "/usr/bin/tree" in done.text
+
+
+async def test_a_commit_that_changes_only_the_notebook(docker_service: Service, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n", "a.ipynb": "{}"})
+    first = await docker_service.stream(f"gh/{name}/HEAD").read()
+    assert first.last["phase"] == "ready", first.text
+    repository.commit({"a.ipynb": "{ }"})
+    second = await docker_service.stream(f"gh/{name}/HEAD").read()
+    assert second.last["phase"] == "ready", second.text
+    assert "reused" in second.text
+    assert "Installed" not in second.text
+
+
+async def test_what_cannot_be_installed_says_why(docker_service: Service, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "numpy==99.99\n"})
+    visit = await docker_service.stream(f"gh/{name}/HEAD").read()
+    assert visit.last["code"] == "unsatisfiable_requirements", visit.last
+    assert "numpy" in visit.last["message"]
+
+
+async def test_a_session_outlives_its_service(docker_service: Service, git_server: GitServer, engine: Engine) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    visit = await docker_service.stream(f"gh/{name}/HEAD").read()
+    assert visit.last["phase"] == "ready", visit.text
+    path = visit.last["url"].partition("/user/")[2]
+    await docker_service.stop(signal.SIGKILL)
+    await docker_service.start()
+    async with notebook({**visit.last, "url": f"{docker_service.url}user/{path}"}) as server:
+        assert (await server.get("api/status"))["kernels"] == 0
+    container = f"bindery-{path.rstrip('/')}"
+    assert container in containers(engine, docker_service)
+    engine.run("kill", container)
+
+    async def gone() -> bool:
+        url = f"{docker_service.url}user/{path}lab"
+        async with aiohttp.ClientSession() as client, client.get(url, headers={"Accept": "text/html"}) as response:
+            return response.status == 424
+
+    await until(gone, 30, "the service notices")
+    await until(lambda: container not in containers(engine, docker_service), 30, "and cleans up")
+
+
+async def test_auto_takes_docker_where_it_answers(docker_service: Service, tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", {**docker_service.environment, "BINDERY_ENGINE": "auto"})
+    await service.start()
+    await service.stop()
+    alone = {**docker_service.environment, "BINDERY_ENGINE": "auto", "DOCKER_HOST": "unix:///nonexistent.sock"}
+    without = Service(tmp_path / "other", alone)
+    await without.start()
+    async with aiohttp.ClientSession() as client, client.get(f"{without.url}versions") as response:
+        assert (await response.json())["builder_info"]["engine"] == "process"
+    await without.stop()
