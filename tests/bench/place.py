@@ -56,7 +56,8 @@ class Place:
 
     def __post_init__(self) -> None:
         # No limit of sessions: a thousand viewers of one build want a thousand.
-        self.service = Service(self.folder / "data", environment(self.git, BINDERY_SESSION__MAX_TOTAL="0"))
+        settings = {"BINDERY_ENGINE": "process", "BINDERY_SESSION__MAX_TOTAL": "0"}
+        self.service = Service(self.folder / "data", environment(self.git, **settings))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:
