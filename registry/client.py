@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bindery.errors import InvalidImageReference, RegistryBroken
 from registry.auth import Authenticator
 from registry.credentials import CredentialSource, DockerConfig
 from registry.manifests import ACCEPT, Descriptor, Manifest, digest_of
-from registry.names import Reference, Repository, check_digest
+from registry.names import Location, Reference, Repository, Scheme, check_digest
 from registry.transport import Answer, Call, RetryPolicy, Transport
 from registry.uploads import Source, Uploads
 from registry.wire import Body, Passing, Wire, WireSettings
@@ -35,6 +36,16 @@ class ClientSettings:
     max_manifest_bytes: int = 8 * MIB
     max_config_bytes: int = 8 * MIB
     chunk_bytes: int = 64 * MIB
+
+    @classmethod
+    def of(
+        cls, location: Location | None = None, *, plain_http: Collection[str] = (), ca_bundle: Path | None = None
+    ) -> ClientSettings:
+        """Settings for a service that keeps its images at `location`; `plain_http` names hosts that speak no https."""
+        schemes: dict[str, Scheme] = dict.fromkeys(plain_http, "http")
+        if location is not None and location.scheme is not None:
+            schemes[location.host] = location.scheme
+        return cls(WireSettings(schemes, ca_bundle))
 
 
 class RegistryClient:

@@ -71,14 +71,14 @@ class FileSource:
 
     async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
         """See `Source`."""
-        file = await asyncio.to_thread(self.path.open, "rb")
-        try:
+        while start < end and (piece := await asyncio.to_thread(self._piece, start, min(PIECE_BYTES, end - start))):
+            start += len(piece)
+            yield piece
+
+    def _piece(self, start: int, size: int) -> bytes:
+        with self.path.open("rb") as file:
             file.seek(start)
-            while start < end and (piece := await asyncio.to_thread(file.read, min(PIECE_BYTES, end - start))):
-                start += len(piece)
-                yield piece
-        finally:
-            file.close()
+            return file.read(size)
 
 
 @dataclass

@@ -95,7 +95,10 @@ class Wire:
 
     def check(self, url: URL) -> URL:
         """The URL itself, if it may be spoken to in this way; raises `RegistryBroken`."""
-        plain = is_loopback(url.authority) or self.settings.schemes.get(url.authority) == "http"
+        if not url.absolute:
+            raise RegistryBroken("The registry leads to an address that is none.")
+        named = [host for host, scheme in self.settings.schemes.items() if scheme == "http"]
+        plain = is_loopback(url.authority) or any(URL(f"http://{host}").origin() == url.origin() for host in named)
         if url.scheme not in ("https", "http") or not url.host or (url.scheme == "http" and not plain):
             raise RegistryBroken(
                 f"The registry leads to an address without encryption at {url.host or 'nowhere'}.",

@@ -13,14 +13,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from bindery.errors import ImageNotFound, RegistryRefused, RegistryUnreachable
+from bindery.errors import ImageNotFound, RegistryBroken, RegistryRefused, RegistryUnreachable
 from registry.client import ClientSettings, RegistryClient, open_client
 from registry.credentials import DockerConfig
 from registry.manifests import OCI_INDEX, Descriptor, Manifest
-from registry.names import Reference, Repository
+from registry.names import Location, Reference, Repository
 from registry.uploads import BytesSource, FileSource
-from registry.wire import WireSettings
+from registry.wire import Wire, WireSettings
 from tests.support.images import QUICK, layer_of, push_image, skopeo
 from tests.support.registry import PASSWORD, USER, Auth, Registry, digest_of, docker_config, running_registry
 
@@ -202,6 +203,19 @@ async def test_nobody_listens(tmp_path: Path) -> None:
     async with open_client(QUICK) as client:
         with pytest.raises(RegistryUnreachable):
             await client.head(Reference.parse("127.0.0.1:1/team/img:1"))
+
+
+async def test_plain_http_is_spoken_only_where_it_was_said() -> None:
+    async with open_client(QUICK) as client:
+        with pytest.raises(RegistryUnreachable):
+            await client.head(Reference.parse("r.invalid:80/team/img:1"))
+    for location, named in (("http://r.example.org:80", []), ("r.example.org:80", ["r.example.org:80"])):
+        settings = ClientSettings.of(Location.parse(location), plain_http=named)
+        async with Wire.open(settings.wire) as wire:
+            assert str(wire.check(wire.base("r.example.org:80"))) == "http://r.example.org/"
+            for other in ("http://r.example.org:81/", "http://example.org/"):
+                with pytest.raises(RegistryBroken):
+                    wire.check(URL(other))
 
 
 async def test_https_is_trusted_with_the_operators_bundle(tmp_path: Path) -> None:

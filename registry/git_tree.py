@@ -1,0 +1,121 @@
+"""A Git tree as items of a layer, read from its objects: nothing is checked out."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+from bindery.errors import LayerRefused
+from registry.layer import Item
+from registry.tar import Kind
+
+_PIECE_BYTES = 512 * 1024
+_MAX_LINK_BYTES = 4096
+_SECONDS = 600.0
+_FILES = {b"100644": 0o644, b"100664": 0o644, b"100755": 0o755}
+_LINK, _FOLDER, _SUBMODULE = b"120000", b"040000", b"160000"
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """The items of a tree: files and links as Git knows them, submodules as empty folders.
+
+    `command` is how a command of Git begins, with the repository in it, and `environment` that of Git alone. Names that
+    Git itself would not check out, such as `.git`, raise `LayerRefused`.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    object_id: str
+    seconds: float = _SECONDS
+
+    def __call__(self) -> Iterator[Item]:
+        """All items, the tree's own folder first."""
+        entries = self._entries()
+        with _Objects([*self.command, "cat-file", "--batch"], self.environment, self.seconds) as objects:
+            yield Item(b"", Kind.FOLDER)
+            for path, mode, name, size in entries:
+                yield _item(path, mode, name, size, objects)
+
+    def _entries(self) -> list[tuple[bytes, bytes, bytes, int]]:
+        """Path, mode, object and size of all entries, in the order of layers."""
+        argv = [*self.command, "ls-tree", "-r", "-t", "-z", "--long", "--full-tree", "--end-of-options", self.object_id]
+        listed = subprocess.run(argv, env=self.environment, capture_output=True, timeout=self.seconds, check=False)
+        if listed.returncode != 0:
+            raise LayerRefused(f"Git cannot read the tree {self.object_id[:64]}.")
+        found = []
+        for row in listed.stdout.split(b"\0"):
+            if row:
+                facts, _, path = row.partition(b"\t")
+                mode, _, name, size = facts.split()
+                found.append((path, mode, name, int(size) if size.isdigit() else 0))
+        return sorted(found, key=lambda entry: entry[0].split(b"/"))
+
+
+def _item(path: bytes, mode: bytes, name: bytes, size: int, objects: _Objects) -> Item:
+    if path.rpartition(b"/")[2].lower() == b".git":
+        raise LayerRefused("The repository has a file or folder called .git among its own files.")
+    if mode in (_FOLDER, _SUBMODULE):
+        return Item(path, Kind.FOLDER)
+    if mode == _LINK:
+        if size > _MAX_LINK_BYTES:
+            raise LayerRefused("The repository has a link that is too long.")
+        return Item(path, Kind.LINK, 0o777, target=b"".join(objects.read(name, size)))
+    if mode not in _FILES:
+        raise LayerRefused("The repository has an entry that is neither file, folder nor link.")
+    return Item(path, Kind.FILE, _FILES[mode], size, read=partial(objects.read, name, size))
+
+
+class _Objects:
+    """A running `git cat-file --batch`, ended with the block or when its time is over."""
+
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], seconds: float) -> None:
+        self._argv = argv
+        self._environment = environment
+        self._seconds = seconds
+
+    def __enter__(self) -> _Objects:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            self._argv, env=self._environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+        )
+        self._timer = threading.Timer(self._seconds, self._process.kill)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._timer.cancel()
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def read(self, name: bytes, size: int) -> Iterator[bytes]:
+        """The content of an object of this size, which has to be read to its end before the next one."""
+        asking, answer = self._process.stdin, self._process.stdout
+        assert asking is not None
+        assert answer is not None
+        try:
+            asking.write(name + b"\n")
+            asking.flush()
+        except BrokenPipeError:
+            raise LayerRefused("Git stopped while it read the repository.") from None
+        if answer.readline(200).split()[-2:] != [b"blob", str(size).encode()]:
+            raise LayerRefused(f"Git does not have the object {name[:64].decode(errors='replace')} of the repository.")
+        yield from _exactly(answer, size)
+        answer.read(1)
+
+
+def _exactly(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    while size:
+        piece = stream.read(min(size, _PIECE_BYTES))
+        if not piece:
+            raise LayerRefused("Git stopped while it read the repository.")
+        size -= len(piece)
+        yield piece
