@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import aiohttp
 
@@ -11,6 +12,9 @@ from launcher.spawners.base import Address, Running, Spawner
 
 #: Seconds between two looks; a server on this machine answers within a tenth of a second.
 LOOK_SECONDS = 0.01
+#: The longer a server takes, the less often it is looked at: by this share of the time that it took already. Where many
+#: start at once, looking must not keep them from it.
+LOOK_SHARE = 0.05
 #: How long one question may take, in seconds.
 ASK_SECONDS = 5.0
 
@@ -20,13 +24,14 @@ async def answers(spawner: Spawner, name: str, base_url: str, token: str) -> Add
 
     Raises `SessionFailed` when it ends before; the caller sets the time limit.
     """
+    began = time.monotonic()
     while True:
         address = await spawner.address(name)
         if address is not None and await _answers(address, base_url, token):
             return address
         if await spawner.poll(name) is not Running.RUNNING:
             raise SessionFailed("The notebook server ended before it answered.", hint="The log shows its last words.")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * LOOK_SHARE))
 
 
 async def _answers(address: Address, base_url: str, token: str) -> bool:

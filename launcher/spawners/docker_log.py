@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import struct
+
+from launcher.spawners.redaction import redacted
 
 #: What a log's end is taken from, in bytes.
 TAIL_BYTES = 256 * 1024
 
 _HEADER = struct.Struct(">BxxxL")
-_TOKEN = re.compile(r"(token=)[^&\s\"']+", re.IGNORECASE)
 
 
 def read(stream: bytes, lines: int, token: str) -> str:
@@ -23,6 +23,4 @@ def read(stream: bytes, lines: int, token: str) -> str:
         at += length
     text = bytes(written[-TAIL_BYTES:]).decode(errors="replace")
     tail = "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
-    if token:
-        tail = tail.replace(token, "[token]")
-    return _TOKEN.sub(r"\1[token]", tail)
+    return redacted(tail, token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,14 +19,13 @@ from launcher.spawners.base import Address, Running, SessionRequest
 from launcher.spawners.folder import SessionFolder, SessionFolders, copy_failed
 from launcher.spawners.leftovers import end_processes
 from launcher.spawners.nursery import Nursery
+from launcher.spawners.redaction import redacted
 from launcher.spawners.zygote_client import Child, Zygote
 from registry.directory import DirectoryStore, StoredImage
 from registry.overlay import create_overlay
 
 #: Seconds between asking a server to end and killing it.
 GRACE_SECONDS = 2.0
-
-_TOKEN = re.compile(r"(token=)[^&\s\"']+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,7 @@ class ProcessSpawner:
         folder = self._folders.of(name)
         text = "" if folder is None else await asyncio.to_thread(folder.tail, lines)
         session = self._sessions.get(name)
-        if session is not None:
-            text = text.replace(session.token, "[token]")
-        return _TOKEN.sub(r"\1[token]", text)
+        return redacted(text, session.token if session is not None else "")
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
