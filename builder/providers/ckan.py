@@ -36,10 +36,6 @@ class _Package(BaseModel):
 
 
 class _Answer(BaseModel):
-    result: _Package
-
-
-class _ActivityAnswer(BaseModel):
     class _Activity(BaseModel):
         package: _Package
 
@@ -112,7 +108,7 @@ class CkanProvider:
 
     async def _package(self, dataset: _Dataset) -> _Package:
         absent = f"There is no dataset {dataset.activity or dataset.name} at {dataset.site.host}."
-        answer = await Api(self.client).read(_ActivityAnswer, dataset.question, absent)
+        answer = await Api(self.client).read(_Answer, dataset.question, absent)
         return answer.result if isinstance(answer.result, _Package) else answer.result.package
 
 

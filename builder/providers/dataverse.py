@@ -86,7 +86,10 @@ class DataverseProvider:
             "displayName": "Dataverse DOI",
             "id": "dataverse",
             "spec": {"validateRegex": dois.VALID},
-            "detect": {"regex": rf"^(https?://(dx\.)?doi\.org/|doi:|{pages})(?<repo>10\.\d+/[^&#]+?)/?([&#].*)?$"},
+            # Whatever else a DOI may be comes before, but for OSF's.
+            "detect": {
+                "regex": rf"^(https?://(dx\.)?doi\.org/|doi:|{pages})(?<repo>10\.(?!17605/)\d+/[^&#]+?)/?([&#].*)?$"
+            },
             "repo": {"label": "Dataverse DOI", "placeholder": "example: 10.7910/DVN/TJCLKP", "urlEncode": False},
             "ref": {"enabled": False},
         }
