@@ -160,10 +160,11 @@ class RegistryClient:
         position = 0
         while position < descriptor.size or not position:
             try:
-                async for piece in self._pieces(repository, descriptor, position):
-                    digest.update(piece)
-                    position += len(piece)
-                    yield piece
+                async with contextlib.aclosing(self._pieces(repository, descriptor, position)) as pieces:
+                    async for piece in pieces:
+                        digest.update(piece)
+                        position += len(piece)
+                        yield piece
                 break
             except Passing as fault:
                 await attempts.pause(fault)

@@ -110,7 +110,10 @@ class Location:
         scheme, separator, rest = text.rpartition("://")
         if separator and scheme not in ("https", "http"):
             raise _wrong(text, "a registry's URL begins with https:// or http://")
-        parts = urlsplit(f"//{rest}")
+        try:
+            parts = urlsplit(f"//{rest}")
+        except ValueError:
+            raise _wrong(text, "that is no URL of a registry") from None
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise InvalidImageReference(
                 "A registry's URL has a host and a path only.", hint="Logins belong in Docker's config.json."

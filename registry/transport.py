@@ -157,23 +157,17 @@ class Transport:
             headers["Authorization"] = authorization
         return self._wire.exchange(call.method, url, headers=headers, body=call.body)
 
-    def follow(self, answer: Answer, repository: Repository, header: str) -> URL | None:
-        """The URL in a header of an answer, which must stay at the registry."""
-        target = answer.headers.get(header)
-        if target is None:
-            return None
-        try:
-            url = self._wire.check(answer.url.join(URL(target, encoded=True)))
-        except ValueError:
-            raise RegistryBroken(f"The registry {repository.host} gave an address that is none.") from None
-        return url
+    def follow(self, answer: Answer, header: str) -> URL | None:
+        """The URL in a header of an answer."""
+        text = answer.headers.get(header)
+        return None if text is None else self._wire.target(answer.url, text)
 
     def next_page(self, answer: Answer, repository: Repository) -> URL | None:
         """Where a list goes on; a registry that leads elsewhere raises `RegistryBroken`."""
         links = re.findall(r'<([^<>]*)>\s*;\s*rel="?next"?', answer.headers.get("Link", ""))
         if not links:
             return None
-        url = self._wire.check(answer.url.join(URL(links[0], encoded=True)))
+        url = self._wire.target(answer.url, links[0])
         if url.origin() != self._wire.base(repository.api_host).origin():
             raise RegistryBroken(f"The registry {repository.host} goes on with its list at another host.")
         return url

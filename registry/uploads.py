@@ -185,7 +185,7 @@ class Uploads:
 
     def _session(self, repository: Repository, answer: Answer) -> _Session:
         """The upload that an answer began."""
-        url = self._transport.follow(answer, repository, "Location")
+        url = self._transport.follow(answer, "Location")
         if answer.status != 202 or url is None:
             raise RegistryBroken(f"The registry {repository.host} began no upload.")
         return _Session(url)
@@ -199,7 +199,7 @@ class Uploads:
         body = Body(lambda: source.read(start - origin, end - origin), end - start)
         call = Call("PATCH", repository, actions="pull,push", url=session.url, headers=headers, body=body)
         answer = await self._transport.once(call)
-        session.url = self._transport.follow(answer, repository, "Location") or session.url
+        session.url = self._transport.follow(answer, "Location") or session.url
         session.offset = end
 
     async def _finish(self, repository: Repository, session: _Session, digest: str, source: Source | None) -> None:
@@ -211,7 +211,9 @@ class Uploads:
             body = Body(lambda: whole.read(start, whole.size), whole.size - start)
             if start:
                 headers["Content-Range"] = f"{start}-{whole.size - 1}"
-        url = session.url.update_query(digest=digest)
+        # Added as text: what the registry itself wrote may be signed, letter by letter.
+        separator = "&" if session.url.raw_query_string else "?"
+        url = URL(f"{session.url}{separator}digest={digest.replace(':', '%3A')}", encoded=True)
         call = Call("PUT", repository, actions="pull,push", url=url, headers=headers, body=body)
         answer = await self._transport.once(call)
         told = answer.headers.get("Docker-Content-Digest")
@@ -228,7 +230,7 @@ class Uploads:
         found = _RANGE.fullmatch(answer.headers.get("Range", ""))
         if answer.status != 204 or found is None or int(found[1]) + 1 > most:
             return None
-        url = self._transport.follow(answer, repository, "Location") or session.url
+        url = self._transport.follow(answer, "Location") or session.url
         # An upload without a byte has the range 0-0 too: what was sent before tells them apart.
         offset = int(found[1]) + 1
         return _Session(url, 0 if offset == 1 and session.offset == 0 else offset)

@@ -106,6 +106,13 @@ class Wire:
             )
         return url
 
+    def target(self, origin: URL, text: str) -> URL:
+        """Where a header of an answer from `origin` leads; raises `RegistryBroken` for where nobody should go."""
+        try:
+            return self.check(origin.join(URL(text, encoded=True)))
+        except ValueError:
+            raise RegistryBroken(f"The registry {origin.host} gave an address that is none.") from None
+
     @contextlib.asynccontextmanager
     async def exchange(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: Body | None = None
@@ -137,7 +144,7 @@ class Wire:
             response.close()
             if target is None or method not in ("GET", "HEAD"):
                 raise RegistryBroken(f"The registry {url.host} answers {method} with a redirect.")
-            following = self.check(url.join(URL(target, encoded=True)))
+            following = self.target(url, target)
             if following.origin() != url.origin():
                 headers.pop("Authorization", None)
             url = following

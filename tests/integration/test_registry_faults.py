@@ -269,7 +269,10 @@ async def test_a_redirect_gets_no_login(tmp_path: Path) -> None:
     assert "authorization" not in seen[0]
 
 
-@pytest.mark.parametrize("target", ["http://r.example.org", "ftp://127.0.0.1", "file:///etc/passwd?", "//"])
+@pytest.mark.parametrize(
+    "target",
+    ["http://r.example.org", "ftp://127.0.0.1", "file:///etc/passwd?", "//", "http://[::1", "http://127.0.0.1:x"],
+)
 async def test_a_redirect_to_where_nobody_should_go_is_refused(registry: Registry, target: str) -> None:
     async with faulty(registry, RegistryRedirects(target)) as proxy, open_client(QUICK) as client:
         with pytest.raises(RegistryBroken):

@@ -111,7 +111,9 @@ def test_a_location_names_what_is_below_it(text: str, prefix: str, scheme: str |
     assert str(location.reference("a:1")) == named
 
 
-@pytest.mark.parametrize("text", ["", "ftp://r.example.org", "https://", "https://r/?x", "r/Team", "https://r/#x"])
+@pytest.mark.parametrize(
+    "text", ["", "ftp://r.example.org", "https://", "http://[::1", "r:99999", "https://r/?x", "r/Team", "https://r/#x"]
+)
 def test_what_is_no_location_is_refused(text: str) -> None:
     with pytest.raises(InvalidImageReference):
         Location.parse(text)
