@@ -38,6 +38,10 @@ def _meaning(name: str) -> str:
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_meaning("data_dir"), envvar="BINDERY_DATA_DIR")]
 Ref = Annotated[str, typer.Option("--ref", help="Branch, tag or full commit id.")]
 Repository = Annotated[str, typer.Argument(help="URL of a repository, owner/name on GitHub, or a local folder.")]
+EngineOption = Annotated[EngineName | None, typer.Option("--engine", help=_meaning("engine"))]
+ServiceUrl = Annotated[
+    str, typer.Option("--service", help="URL of a running service; else the one of the data directory is used.")
+]
 MissingApt = Annotated[
     bool, typer.Option("--allow-missing-apt", help="Go on without the system packages that apt.txt asks for.")
 ]
@@ -48,7 +52,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help=_meaning("host"))] = None,
     port: Annotated[int | None, typer.Option(help=_meaning("port"))] = None,
     data_dir: DataDir = None,
-    engine: Annotated[EngineName | None, typer.Option(help=_meaning("engine"))] = None,
+    engine: EngineOption = None,
     allow_missing_apt: MissingApt = False,
     allow_public_address: Annotated[
         bool, typer.Option("--allow-public-address", help=_meaning("allow_public_address"))
@@ -83,9 +87,8 @@ def launch(
     ref: Ref = "",
     path: Annotated[str, typer.Option("--path", help="Notebook or file to open, relative to the repository.")] = "",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the session in a browser.")] = True,
-    service: Annotated[
-        str, typer.Option("--service", help="URL of a running service; else the one of the data directory is used.")
-    ] = "",
+    service: ServiceUrl = "",
+    engine: EngineOption = None,
     data_dir: DataDir = None,
     allow_missing_apt: MissingApt = False,
 ) -> None:
@@ -94,8 +97,25 @@ def launch(
     from bindery.launching import launch as launching
 
     build = {"allow_missing_apt": True} if allow_missing_apt else None
-    wish = Wish(repository, ref, path, browser, service, _settings(data_dir=data_dir, build=build))
-    _run(launching(wish, output))
+    wish = Wish(repository, ref, service, _settings(data_dir=data_dir, engine=engine, build=build))
+    _run(launching(wish, path, browser, output))
+
+
+@app.command()
+def build(
+    repository: Repository,
+    ref: Ref = "",
+    tag: Annotated[str, typer.Option("--tag", help="Further name for the image, HOST/NAME:TAG (docker engine).")] = "",
+    push: Annotated[bool, typer.Option("--push", help="Push the image under that name.")] = False,
+    service: ServiceUrl = "",
+    engine: EngineOption = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Build a repository's image without launching it."""
+    from bindery.launching import Wish
+    from bindery.launching import build as building
+
+    _run(building(Wish(repository, ref, service, _settings(data_dir=data_dir, engine=engine)), tag, push, output))
 
 
 @app.command()
@@ -103,13 +123,14 @@ def detect(
     repository: Repository,
     ref: Ref = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    engine: EngineOption = None,
     data_dir: DataDir = None,
 ) -> None:
     """Print what a build of the repository would do, without building."""
     from bindery.detecting import detect as detecting
 
     logs.configure(as_json=False)
-    _run(detecting(repository, ref, as_json, _settings(data_dir=data_dir), output))
+    _run(detecting(repository, ref, as_json, _settings(data_dir=data_dir, engine=engine), output))
 
 
 @app.command()
@@ -122,11 +143,11 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def images(data_dir: DataDir = None) -> None:
+def images(engine: EngineOption = None, data_dir: DataDir = None) -> None:
     """List the images: size, environment, by how many it is shared, last use."""
     from bindery.images import show_images
 
-    _run(show_images(_settings(data_dir=data_dir), output))
+    _run(show_images(_settings(data_dir=data_dir, engine=engine), output))
 
 
 @app.command()
@@ -134,13 +155,14 @@ def gc(
     high: Annotated[float | None, typer.Option(help="Begin once images take so many GiB; else the setting's.")] = None,
     low: Annotated[float | None, typer.Option(help="Leave at most so many GiB; else the setting's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    engine: EngineOption = None,
     data_dir: DataDir = None,
 ) -> None:
     """Remove the images that were used longest ago; never one that runs."""
     from bindery.images import collect
 
     logs.configure(as_json=False)
-    settings = _settings(data_dir=data_dir)
+    settings = _settings(data_dir=data_dir, engine=engine)
     given = {"high_bytes": high, "low_bytes": low}
     marks = settings.retention.model_copy(
         update={name: int(size * 1024 * MIB) for name, size in given.items() if size is not None}

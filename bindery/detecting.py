@@ -11,30 +11,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bindery.engines import chosen, workbench
 from bindery.errors import BinderyError
 from bindery.repository import read, spec
 from bindery.settings import Settings
 from bindery.terminal import marked
 from bindery.wiring import guard, make_resolver, rows
 from builder import detect as planner
-from builder.engines.base import EnvironmentInfo
-from builder.engines.process import ProcessEngine
+from builder.engines.base import EnvironmentBuilder, EnvironmentInfo
 from builder.fetch import read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.providers.base import Resolved
-from registry.directory import DirectoryStore
 from registry.reference import image_reference
 
 
 async def detect(repository: str, ref: str, as_json: bool, settings: Settings, output: Console) -> None:
     """Print what a build would do. Raises the `BinderyError` that a launch would end with before it builds."""
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
-    engine = await ProcessEngine.open(settings)
+    settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
+    bench = await workbench(settings)
+    engine = bench.builder
     resolved, plan = await _planned(repository, ref, settings, engine)
     known = await engine.find(plan.environment_key)
     image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, engine.context.identity)
-    stored = await asyncio.to_thread(DirectoryStore(settings.data_dir).find, image)
+    stored = await bench.stock.has(image)
     refusal, further = _refusal(engine, plan)
     facts: dict[str, Any] = {
         **plan.to_dict(),
@@ -42,7 +42,7 @@ async def detect(repository: str, ref: str, as_json: bool, settings: Settings, o
         "repo_url": resolved.repo_url,
         "ref": resolved.ref,
         "environment_built": known is not None,
-        "image_built": stored is not None,
+        "image_built": stored,
         "refused": refusal and {"code": refusal.code, "message": refusal.message, "hint": refusal.hint},
     }
     if as_json:
@@ -51,7 +51,7 @@ async def detect(repository: str, ref: str, as_json: bool, settings: Settings, o
     _print(facts, known, output)
 
 
-async def _planned(repository: str, ref: str, settings: Settings, engine: ProcessEngine) -> tuple[Resolved, Plan]:
+async def _planned(repository: str, ref: str, settings: Settings, engine: EnvironmentBuilder) -> tuple[Resolved, Plan]:
     with tempfile.TemporaryDirectory(prefix="bindery-") as folder:
         async with GuardedClient(guard(settings)) as client, rows(settings) as stored:
             resolver = make_resolver(settings, client, stored.database)
@@ -65,7 +65,7 @@ async def _planned(repository: str, ref: str, settings: Settings, engine: Proces
             return resolved, await asyncio.to_thread(planner.plan, tree, engine.context)
 
 
-def _refusal(engine: ProcessEngine, plan: Plan) -> tuple[BinderyError | None, tuple[str, ...]]:
+def _refusal(engine: EnvironmentBuilder, plan: Plan) -> tuple[BinderyError | None, tuple[str, ...]]:
     try:
         return None, engine.check(plan)
     except BinderyError as error:

@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from bindery.errors import ToolMissing
 from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
-from builder.engines.docker import DockerEngine
-from builder.engines.docker_cli import find_docker
-from builder.engines.docker_stock import DockerStock
 from builder.engines.process import ProcessEngine
 from launcher.spawners.base import Spawner
-from launcher.spawners.docker import DockerSpawner
 from launcher.spawners.process import ProcessSpawner
 from registry.directory import DirectoryStore
 from registry.stock import DirectoryStock, Stock
@@ -48,6 +44,8 @@ async def chosen(settings: Settings) -> Settings:
     """The settings with an engine's name in place of `auto`: Docker where it answers, else processes."""
     if settings.engine is not EngineName.AUTO:
         return settings
+    from builder.engines.docker_cli import find_docker
+
     try:
         await find_docker()
     except ToolMissing:
@@ -58,6 +56,10 @@ async def chosen(settings: Settings) -> Settings:
 async def workbench(settings: Settings) -> Workbench:
     """The engine's building side, without anything running. Raises `ToolMissing` when the engine is not there."""
     if settings.engine is EngineName.DOCKER:
+        # Imported where it is used, here and below: a laptop's service need not hold it in memory.
+        from builder.engines.docker import DockerEngine
+        from builder.engines.docker_stock import DockerStock
+
         docker = await DockerEngine.open(settings)
         return Workbench(docker, DockerStock(docker.docker))
     return Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
@@ -66,6 +68,9 @@ async def workbench(settings: Settings) -> Workbench:
 async def stock(settings: Settings) -> Stock:
     """The engine's images alone, for looking at them from outside of the service."""
     if settings.engine is EngineName.DOCKER:
+        from builder.engines.docker_cli import find_docker
+        from builder.engines.docker_stock import DockerStock
+
         return DockerStock(await find_docker())
     return DirectoryStock(DirectoryStore(settings.data_dir))
 
@@ -93,6 +98,8 @@ async def _process(settings: Settings) -> AsyncIterator[Engine]:
 
 @contextlib.asynccontextmanager
 async def _docker(settings: Settings) -> AsyncIterator[Engine]:
+    from launcher.spawners.docker import DockerSpawner
+
     bench = await workbench(settings)
     async with DockerSpawner(
         settings.docker,

@@ -1,164 +1,90 @@
-"""`bindery launch`: the launch page, in a terminal."""
+"""`bindery launch` and `bindery build`: what the pages do, in a terminal."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import webbrowser
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl
 
 from rich.console import Console
 
 from bindery import client
-from bindery.client import Service
-from bindery.data_dir import announced
-from bindery.errors import BinderyError, HostUnreachable
-from bindery.process import end_group
+from bindery.engines import chosen
+from bindery.errors import EngineCannotServe, RequestRefused
+from bindery.reach import reach
 from bindery.repository import read, spec
-from bindery.settings import Settings
-from bindery.terminal import plain
+from bindery.settings import EngineName, Settings
+from bindery.showing import show
 from bindery.wiring import guard
+from builder.engines.docker_cli import find_docker
 from builder.guard import GuardedClient
 from builder.providers import providers
-from web.links import join_session, open_path, path_query
+from web.links import Target, join_session, open_path, path_query
 
-#: How long a service that we start may take, in seconds.
-START_SECONDS = 60.0
-
-_STEPS = {
-    "waiting": "Waiting",
-    "fetching": "Fetching the repository",
-    "building": "Building the environment",
-    "pushing": "Storing the image",
-    "built": "Image ready",
-    "launching": "Starting the notebook server",
-}
+#: How long pushing an image may take, in seconds.
+PUSH_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What was typed."""
+    """What was typed. `service` is the URL of a service to use; empty: the data directory's own, or a new one."""
 
     repository: str
     ref: str
-    path: str
-    browser: bool
     service: str
     settings: Settings
 
+    def target(self, path: str = "") -> tuple[Target, str]:
+        """What it names, and its spec."""
+        known = providers(self.settings.providers, GuardedClient(guard(self.settings)))
+        displays = [provider.display for provider in known.values()]
+        target = read(self.repository, self.ref, path, displays)
+        return target, spec(target, displays)
 
-class LaunchFailed(BinderyError):
-    """The service said why in its last event."""
 
-    code = "launch_failed"
-
-
-async def launch(wish: Wish, output: Console) -> None:
+async def launch(wish: Wish, path: str, browser: bool, output: Console) -> None:
     """Launch and show progress; when the service is our own, keep it until Ctrl-C.
 
     Raises the `BinderyError` that ended the launch.
     """
-    known = providers(wish.settings.providers, GuardedClient(guard(wish.settings)))
-    displays = [provider.display for provider in known.values()]
-    target = read(wish.repository, wish.ref, wish.path, displays)
-    query = dict(parse_qsl(path_query(target.path, target.open_as).lstrip("?")))
-    inside = open_path(query)
-    async with _service(wish, output) as (service, own):
-        ready = await _follow(service, target.provider, spec(target, displays), output)
+    target, text = wish.target(path)
+    inside = open_path(dict(parse_qsl(path_query(target.path, target.open_as).lstrip("?"))))
+    async with reach(wish.settings, wish.service, output) as reached:
+        ready = await show(client.launch(reached.service, target.provider, text), output)
         url = join_session(ready["url"], ready["token"], inside)
         output.print(f"[green]Ready:[/green] {url}", soft_wrap=True)
-        if wish.browser:
+        if browser:
             await asyncio.to_thread(webbrowser.open, url)
-        if own:
+        if reached.process:
             output.print("[dim]The session runs until you press Ctrl-C.[/dim]")
-            await own.wait()
+            await reached.process.wait()
 
 
-async def _follow(service: Service, provider: str, text: str, output: Console) -> dict[str, Any]:
-    """Show the stream; returns the `ready` event."""
-    step = ""
-    with output.status("Asking the service...") as status:
-        async with aclosing(client.launch(service, provider, text)) as events:
-            async for event in events:
-                phase = event.get("phase", "").lower()
-                if phase == "ready":
-                    return event
-                if phase == "failed":
-                    raise _failure(event)
-                if phase in _STEPS and phase != step:
-                    step = phase
-                    status.update(f"{_STEPS[phase]}...")
-                    output.print(f"[bold]{_STEPS[phase]}[/bold]")
-                message = plain(event.get("message", "")).rstrip("\n")
-                output.print(f"  {message}", markup=False, soft_wrap=True, style="dim")
-    raise HostUnreachable("The service ended the stream without an answer.")
+async def build(wish: Wish, tag: str, push: bool, output: Console) -> None:
+    """Build the image and show progress; give it another name, and push that. Raises what ended the build."""
+    settings = await chosen(wish.settings)
+    if (tag or push) and settings.engine is not EngineName.DOCKER:
+        raise EngineCannotServe("Only the docker engine has images to name and push.", hint="Add --engine docker.")
+    if push and not tag:
+        raise RequestRefused("There is no name to push the image to.", hint="Give one with --tag HOST/NAME:TAG.")
+    target, text = wish.target()
+    async with reach(settings, wish.service, output) as reached:
+        record = await client.post(reached.service, "builds", {"provider": target.provider, "spec": text})
+        ready = await show(client.follow(reached.service, record["events_url"]), output)
+        image = ready["image"]
+    if tag:
+        await _name(image, tag, push, output)
+    output.print(f"[green]Built:[/green] {tag or image}", soft_wrap=True)
 
 
-def _failure(event: dict[str, Any]) -> LaunchFailed:
-    error = LaunchFailed(str(event.get("message", "")).strip(), hint=str(event.get("hint", "")))
-    # The instance carries the code of the service's own error.
-    error.code = str(event.get("code", LaunchFailed.code))  # type: ignore[misc]
-    return error
-
-
-@contextlib.asynccontextmanager
-async def _service(wish: Wish, output: Console) -> AsyncIterator[tuple[Service, asyncio.subprocess.Process | None]]:
-    """The service to use, and its process when it is our own."""
-    if found := await _running(wish):
-        output.print(f"[dim]Using the service at {found.url}[/dim]")
-        yield found, None
-        return
-    output.print("[dim]Starting a service...[/dim]")
-    async with _started(wish.settings) as process:
-        yield await _answering(wish.settings, process), process
-
-
-async def _running(wish: Wish) -> Service | None:
-    if wish.service:
-        service = Service(wish.service.rstrip("/") + "/")
-        if not await client.healthy(service):
-            raise HostUnreachable(f"No service answers at {service.url}.", hint="Start it with: bindery serve")
-        return service
-    known = announced(wish.settings.data_dir)
-    if known is None:
-        return None
-    service = Service(known.url, known.token)
-    return service if await client.healthy(service) else None
-
-
-@contextlib.asynccontextmanager
-async def _started(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    options = ["--port", "0", "--data-dir", str(settings.data_dir)]
-    if settings.build.allow_missing_apt:
-        options.append("--allow-missing-apt")
-    # In a session of its own: Ctrl-C is for us, and we end it in peace.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bindery", "serve", *options, stdout=asyncio.subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        await asyncio.shield(_ended(process))
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 20)
-    await end_group(process)
-
-
-async def _answering(settings: Settings, process: asyncio.subprocess.Process) -> Service:
-    async with asyncio.timeout(START_SECONDS):
-        while process.returncode is None:
-            known = announced(settings.data_dir)
-            if known is not None and known.pid == process.pid:
-                return Service(known.url, known.token)
-            await asyncio.sleep(0.05)
-    raise HostUnreachable("The service did not start.", hint="Its own words stand above; try: bindery doctor")
+async def _name(image: str, tag: str, push: bool, output: Console) -> None:
+    docker = await find_docker()
+    words: list[tuple[str, ...]] = [("tag", image, tag)]
+    if push:
+        words.append(("push", tag))
+    for each in words:
+        ended = await docker.run(*each, timeout_seconds=PUSH_SECONDS)
+        if ended.returncode != 0:
+            said = ended.stderr.decode(errors="replace").strip()
+            raise RequestRefused(f"docker {each[0]} failed: {said[-500:]}", hint="Check the name, and docker login.")

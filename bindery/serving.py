@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from web.traffic import protocol_class
 
 #: Seconds that streams get to end when the service stops.
 SHUTDOWN_SECONDS = 2
+#: Open files that a service wants to be allowed.
+DESCRIPTORS = 65536
 
 
 class _Server(uvicorn.Server):
@@ -76,6 +79,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
 
     Raises the `BinderyError` that says why it cannot start.
     """
+    _allow_descriptors()
     settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
     with exclusive(settings.data_dir), contextlib.closing(listen(settings)) as listening:
         host, port = listening.getsockname()[:2]
@@ -91,6 +95,15 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
                 server = _Server(_config(settings, running), ready)
                 with _signals(server):
                     await server.serve(sockets=[listening])
+
+
+def _allow_descriptors() -> None:
+    """Raise this process's own limit of open files: each visitor who looks on needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _config(settings: Settings, running: Service) -> uvicorn.Config:

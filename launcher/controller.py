@@ -27,6 +27,8 @@ from launcher.spawners.base import Address, Running, SessionRequest, Spawner
 
 log = structlog.get_logger(__name__)
 
+#: How many times as long as it took the controller rests after a round.
+REST = 3
 #: Lines of a server's log that a visitor sees when it does not start.
 LOG_LINES = 30
 
@@ -76,7 +78,10 @@ class Controller:
         try:
             with self._pad.wakeups.listen(PENDING, ENDED) as woken:
                 while True:
+                    began = time.monotonic()
                     await self._round()
+                    # A round reads all sessions, and each new one asks for a round: a crowd must not keep us reading.
+                    await asyncio.sleep(REST * (time.monotonic() - began))
                     await woken.wait(self._pad.settings.check_seconds)
         finally:
             for task in self._busy.values():

@@ -132,6 +132,24 @@ class TestLaunch:
         assert not list((service.data_dir / "sessions").glob("my-work-*"))
 
 
+class TestBuild:
+    async def test_an_image_is_built_without_a_session(self, service: Service, folder: Repository) -> None:
+        folder.commit({"requirements.txt": "six\n"})
+        ended = await bindery("build", folder.folder, "--data-dir", service.data_dir)
+        assert ended.returncode == 0, ended.stderr
+        assert b"Built: git-local-" in ended.stdout
+        again = await bindery("build", folder.folder, "--data-dir", service.data_dir)
+        assert again.returncode == 0, again.stderr
+        images = await bindery("images", "--data-dir", service.data_dir)
+        assert b"my%20work" in images.stdout
+
+    async def test_only_images_have_names_to_push(self, data_dir: Path, folder: Repository) -> None:
+        folder.commit({"requirements.txt": "six\n"})
+        ended = await bindery("build", folder.folder, "--tag", "a/b:c", "--data-dir", data_dir)
+        assert ended.returncode == 1
+        assert b"--engine docker" in ended.stderr
+
+
 class TestServe:
     async def test_a_port_that_is_taken(self, service: Service, tmp_path: Path) -> None:
         port = service.url.rstrip("/").rpartition(":")[2]

@@ -19,6 +19,8 @@ class Executed:
     status: str = ""
     text: str = ""
     mime_types: set[str] = field(default_factory=set)
+    #: The kernel said that it is idle; that may come before its reply, by another channel.
+    idle: bool = False
 
 
 @dataclass
@@ -105,8 +107,9 @@ def _take(done: Executed, message: dict[str, Any]) -> bool:
         done.text += "\n".join(content["traceback"])
     elif kind == "execute_reply":
         done.status = content["status"]
-    idle = kind == "status" and content["execution_state"] == "idle"
-    return idle and bool(done.status)
+    elif kind == "status":
+        done.idle = content["execution_state"] == "idle"
+    return done.idle and bool(done.status)
 
 
 @contextlib.asynccontextmanager
