@@ -152,14 +152,22 @@ class GuardedClient:
 
     @contextlib.asynccontextmanager
     async def ask(
-        self, url: URL, headers: Mapping[str, str], *, method: str = "GET", timeout: aiohttp.ClientTimeout | None = None
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        method: str = "GET",
+        data: bytes | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request to a checked host, whatever it answers: redirects are not followed."""
         assert self._session is not None, "used outside of its block"
         await self.guard.endpoint(url)
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         with reading(url):
-            response = await self._session.request(method, url, headers=headers, allow_redirects=False, **options)
+            response = await self._session.request(
+                method, url, headers=headers, data=data, allow_redirects=False, **options
+            )
         try:
             yield response
         finally:
@@ -173,6 +181,16 @@ def reading(url: URL) -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise HostUnreachable(f"{url.host} does not answer: {_reason(error)}.") from error
+
+
+async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body of an answer. Raises `HostUnreachable` for a longer one."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise HostUnreachable(f"{response.url.host} answers with more than {most} bytes.")
+    return bytes(body)
 
 
 def redirect(response: aiohttp.ClientResponse) -> URL | None:

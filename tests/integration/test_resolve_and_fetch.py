@@ -131,6 +131,29 @@ class TestResolve:
             await resolver.resolve("gh", f"o/r/{commit[:7]}")
         assert "all 40 characters" in caught.value.hint
 
+    async def test_a_server_of_the_old_protocol(
+        self, resolver: Resolver, repository: Repository, server: GitServer
+    ) -> None:
+        wanted = repository.commit({"a": "1"})
+        repository.git("tag", "-a", "v1.0", "-m", "first")
+        server.old_protocol = True
+        assert (await resolver.resolve("gh", "o/r/v1.0")).ref == wanted
+        with pytest.raises(RefNotFound):
+            await resolver.resolve("gh", "o/r/v1.1")
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [(500, b""), (302, b""), (200, b"<html>"), (200, b"0009hello"), (200, b"00ffshort"), (200, b"0" * 100)],
+    )
+    async def test_what_a_host_may_answer_for_refs(
+        self, resolver: Resolver, repository: Repository, server: GitServer, status: int, body: bytes
+    ) -> None:
+        repository.commit({"a": "1"})
+        server.faults["/o/r/git-upload-pack"] = (status, {}, body)
+        with pytest.raises(BinderyError) as caught:
+            await resolver.resolve("gh", "o/r/main")
+        assert caught.value.hint
+
     async def test_an_empty_repository(self, resolver: Resolver, repository: Repository) -> None:
         with pytest.raises(RepositoryEmpty):
             await resolver.resolve("gh", "o/r/HEAD")
