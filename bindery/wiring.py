@@ -122,7 +122,9 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         client = await stack.enter_async_context(GuardedClient(guard(settings)))
         running = await stack.enter_async_context(engine(settings))
         feeds = Feeds(stored.wakeups)
-        metrics = Metrics(lambda: feeds.viewers)
+        resolver = make_resolver(settings, client, stored.database)
+        names = {name: str(provider.display["displayName"]) for name, provider in resolver.providers.items()}
+        metrics = Metrics(lambda: feeds.viewers, names)
         activity = Activity()
         controller = _controller(settings, stored, running.spawner, activity, metrics)
         worker = _worker(settings, stored, running.workbench.builder, client, metrics)
@@ -133,7 +135,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         await stored.builds.release()
         await running.workbench.builder.reap(())
         await controller.adopt()
-        launches = _launches(settings, stored, running, feeds, make_resolver(settings, client, stored.database))
+        launches = _launches(settings, stored, running, feeds, resolver)
         site = _site(
             settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored.database
         )

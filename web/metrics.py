@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -12,9 +12,13 @@ from db.states import BuildState, SessionState
 
 
 class Metrics:
-    """The metrics of one process. Each build and each launch is counted once, when it ends."""
+    """The metrics of one process. Each build and each launch is counted once, when it ends.
 
-    def __init__(self, viewers: Callable[[], int]) -> None:
+    `names` are the providers' display names by id: dashboards know those.
+    """
+
+    def __init__(self, viewers: Callable[[], int], names: Mapping[str, str]) -> None:
+        self._names = names
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._build_time = Histogram(
@@ -51,7 +55,7 @@ class Metrics:
         self._building.dec()
         status = "success" if state is BuildState.BUILT else "failure"
         self._build_time.labels(status).observe(seconds)
-        self._builds.labels(status, build.provider).inc()
+        self._builds.labels(status, self._names.get(build.provider, "")).inc()
 
     def launch(self, session: Session, state: SessionState, seconds: float) -> None:
         """A session went to a state; `seconds` since its server was asked for."""
@@ -61,8 +65,8 @@ class Metrics:
         self._launching.dec()
         ready = state is SessionState.READY
         self._launch_time.labels("success" if ready else "failure", "0" if ready else "-1").observe(seconds)
-        provider = session.request.get("binder_request", "").split("/")[1:2]
-        self._launches.labels("success" if ready else "failure", *(provider or [""])).inc()
+        provider = session.request.get("binder_request", "").removeprefix("v2/").partition("/")[0]
+        self._launches.labels("success" if ready else "failure", self._names.get(provider, "")).inc()
 
     def text(self) -> bytes:
         """The Prometheus text format."""
