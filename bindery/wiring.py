@@ -127,7 +127,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         metrics = Metrics(lambda: feeds.viewers, names)
         activity = Activity()
         controller = _controller(settings, stored, running.spawner, activity, metrics)
-        worker = _worker(settings, stored, running.workbench.builder, client, metrics)
+        worker = _worker(settings, stored, running.workbench.builder, client, resolver, metrics)
         keeper = Housekeeping(
             running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
         )
@@ -167,7 +167,12 @@ def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Ac
 
 
 def _worker(
-    settings: Settings, stored: Rows, builder: EnvironmentBuilder, client: GuardedClient, metrics: Metrics
+    settings: Settings,
+    stored: Rows,
+    builder: EnvironmentBuilder,
+    client: GuardedClient,
+    resolver: Resolver,
+    metrics: Metrics,
 ) -> Worker:
     return Worker(
         Workshop(
@@ -179,6 +184,7 @@ def _worker(
             scratch=settings.data_dir / "fetched",
             build=settings.build,
             fetch=settings.fetch,
+            providers=resolver.providers,
             observe=metrics.build,
         )
     )
