@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import posixpath
 import re
 import stat
@@ -29,6 +30,8 @@ FREE_BYTES = 64 * MIB
 #: Memory that unpacking xz may take.
 MAX_XZ_MEMORY = 256 * MIB
 MAX_LINK = 4096
+#: Git's mode of a symbolic link.
+LINK = "120000"
 MAX_NAME, MAX_PATH = 255, 2000
 #: Bytes of a zip's directory for each file that one repository may have.
 _ENTRY_BYTES = 160
@@ -111,6 +114,8 @@ class Contents:
             return "files of a .git folder"
         if member.same_as and member.same_as not in known:
             return "links to what is not there"
+        if member.mode == LINK and leads_out(member.path, b"".join(member.content())):
+            return "links that lead out of it"
         return ""
 
 
@@ -151,23 +156,21 @@ def clean(name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or _DRIVE.match(name) or ".." in parts:
         raise InvalidArchive(f"The archive names a file outside of itself: {name[:200]!r}.")
-    encoded = [part.encode(errors="surrogateescape") for part in parts]
+    encoded = [os.fsencode(part) for part in parts]
     if _CONTROL.search(name) or any(len(part) > MAX_NAME for part in encoded) or sum(map(len, encoded)) > MAX_PATH:
         raise InvalidArchive(f"The archive has a file whose name no folder can hold: {name[:200]!r}.")
     return "/".join(parts)
 
 
-def leads_out(path: str, target: str) -> bool:
+def leads_out(path: str, target: bytes) -> bool:
     """Whether a symbolic link at `path` leads out of the repository."""
-    there = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return target.startswith("/") or "\0" in target or not target or there == ".." or there.startswith("../")
+    there = posixpath.normpath(posixpath.join(posixpath.dirname(os.fsencode(path)), target))
+    nowhere = not target or b"\0" in target or len(target) > MAX_LINK
+    return nowhere or target.startswith(b"/") or there == b".." or there.startswith(b"../")
 
 
-def link(path: str, target: bytes) -> Member | str:
-    """A symbolic link; a reason to leave it out when it leads out."""
-    if leads_out(path, target.decode(errors="surrogateescape")) or len(target) > MAX_LINK:
-        return "links that lead out of it"
-    return Member(path, "120000", len(target), lambda: iter((target,)))
+def _link(path: str, target: bytes) -> Member:
+    return Member(path, LINK, len(target), lambda: iter((target,)))
 
 
 # --- zip ----------------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member | str
         raise InvalidArchive("The zip archive is packed with a method that is not common.", hint="Use deflate.")
     if stat.S_ISLNK(mode):
         with archive.open(info) as file:
-            return link(path, file.read(MAX_LINK + 1))
+            return _link(path, file.read(MAX_LINK + 1))
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return "devices and pipes"
     return Member(path, _mode(mode), info.file_size, lambda: _chunks(lambda: archive.open(info)))
@@ -234,7 +237,7 @@ def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member | str
     if info.isdir():
         return "folders and clutter"
     if info.issym():
-        return link(path, info.linkname.encode(errors="surrogateescape"))
+        return _link(path, os.fsencode(info.linkname))
     if info.islnk():
         return Member(path, "100644", 0, same_as=clean(info.linkname))
     if not info.isreg():

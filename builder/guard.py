@@ -208,9 +208,12 @@ def too_many_redirects(url: URL) -> HostUnreachable:
 
 def _joined(url: URL, location: str) -> URL:
     try:
-        return url.join(URL(location, encoded=True))
+        joined = url.join(URL(location, encoded=True))
+        # Parts are checked only when they are looked at.
+        _ = (joined.host, joined.port, str(joined))
     except ValueError as error:
         raise HostUnreachable(f"{url.host} redirects to something that is no address.") from error
+    return joined
 
 
 def _reason(error: Exception) -> str:

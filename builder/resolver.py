@@ -1,11 +1,18 @@
-"""From a link's spec to a commit: parse, ask the provider, remember the answer for a short while."""
+"""From a link's spec to what it points to now: parse, ask the provider, remember the answer for a short while."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 
-from bindery.errors import AuthenticationRequired, BinderyError, RefNotFound, RepositoryNotFound, UnknownProvider
+from bindery.errors import (
+    AuthenticationRequired,
+    BinderyError,
+    HostUnreachable,
+    RefNotFound,
+    RepositoryNotFound,
+    UnknownProvider,
+)
 from builder.once import Once
 from builder.providers.base import ParsedSpec, Provider, Resolved
 from db.resolutions import ResolutionStore
@@ -43,7 +50,7 @@ class Resolver:
         return place, place.parse(spec.rstrip("/"))
 
     async def resolve(self, provider: str, spec: str, *, operator: bool = False) -> Resolved:
-        """Find the commit of a spec; raises what the provider raises."""
+        """Find what a spec points to now; raises what the provider raises."""
         place, parsed = self.parse(provider, spec, operator=operator)
         key = f"{provider}:{parsed.spec}"
         return await self._once(key, lambda: self._find(key, place, parsed))
@@ -55,6 +62,8 @@ class Resolver:
             resolved = await place.resolve(parsed)
         except (RefNotFound, RepositoryNotFound, AuthenticationRequired) as error:
             raise _unresolved(key, error) from error
+        except HostUnreachable as error:
+            raise type(error)(f"Error resolving ref for {key}: {error.message}", hint=error.hint) from error
         if self._ttl_seconds:
             await self._store.put(key, resolved.to_json(), self._ttl_seconds, self._clock())
         return resolved

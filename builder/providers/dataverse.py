@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def _datasets(host: URL) -> URL:
 
 
 def _web_address(text: str) -> str:
-    return text if text.startswith(("https://", "http://")) else ""
+    return text if re.fullmatch(r"https?://[!#-;=?-~]{1,300}", text) else ""
 
 
 def _part(host: URL, listed: _Listed) -> Part:

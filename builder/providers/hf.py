@@ -31,12 +31,14 @@ class HuggingFaceProvider(OverGit):
     def display(self) -> Mapping[str, Any]:
         """See `Provider.display`."""
         host = self.url.rstrip("/").partition("://")[2]
+        # Pages of the default branch, which is always called so.
+        page = r"(/(tree|blob|raw|resolve)/main(/.*)?)?"
         return {
             "displayName": "Hugging Face",
             "id": "hf",
             "spec": {"validateRegex": r"[^/]+/.+"},
             "detect": {
-                "regex": rf"^(https?://{re.escape(host)}/)?(?<repo>(spaces/|datasets/)?[^/]+/[^/]+?)/?$",
+                "regex": rf"^(https?://{re.escape(host)}/)?(?<repo>(spaces/|datasets/)?[^/]+/[^/]+?){page}/?$",
             },
             "repo": {
                 "label": "Hugging Face repository name or URL",

@@ -22,9 +22,9 @@ from builder.providers.base import ParsedSpec, Resolved
 from builder.providers.epoch import changed, epoch
 
 _SPEC = re.compile(
-    r"(?:https?:/{1,2}(?:[^/]+)/|(?:https?:/{1,2}(?:dx\.)?doi\.org/|doi:)?10\.17605/osf\.io/)?(?P<id>[a-z0-9]{5})(?:/.*)?",
-    re.IGNORECASE,
+    r"(?:https?:/{1,2}(?P<host>[^/]+)/)?(?:(?:doi:)?10\.17605/osf\.io/)?(?P<id>[a-z0-9]{5})(?:[/?#].*)?", re.IGNORECASE
 )
+_HOSTS = ("osf.io", "www.osf.io", "doi.org", "dx.doi.org")
 _KINDS = frozenset({"nodes", "registrations"})
 
 
@@ -70,7 +70,8 @@ class OsfProvider:
     def parse(self, spec: str) -> ParsedSpec:
         """Read an id of five letters and digits, also in an address or DOI."""
         found = _SPEC.fullmatch(unquote(spec))
-        if found is None:
+        own = self.settings.url.partition("://")[2].rstrip("/")
+        if found is None or (found["host"] or own).lower() not in (own, *_HOSTS):
             raise InvalidSpec(
                 f'"{unquote(spec)[:200]}" names no OSF project.',
                 hint="An id has five letters and digits, such as ezcuj in https://osf.io/ezcuj.",

@@ -128,13 +128,15 @@ class SoftwareHeritageProvider:
         pause, said = self.poll_seconds, ""
         while answer.status in ("new", "pending"):
             if (line := answer.progress_message or "Software Heritage prepares the folder") != said:
-                tell(f"{line}\n")
+                tell(f"{line[:200]}\n")
                 said = line
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, MOST_POLL_SECONDS)
             answer = await self._ask(_Cooking, url, "Software Heritage has no such folder.")
         if answer.status != "done":
-            raise HostUnreachable(f"Software Heritage cannot prepare the folder: {answer.progress_message or 'failed'}")
+            raise HostUnreachable(
+                f"Software Heritage cannot prepare the folder: {(answer.progress_message or 'it failed')[:200]}"
+            )
         return address(answer.fetch_url, "Software Heritage") if answer.fetch_url else url / "raw" / ""
 
     async def _folder(self, kind: str, identity: str) -> str:

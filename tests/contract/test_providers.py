@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -268,6 +270,8 @@ FAULTS: dict[str, tuple[tuple[int, dict[str, str], bytes], tuple[type[BinderyErr
     "loop": ((302, {"Location": "/again"}, b""), (HostUnreachable,)),
     "elsewhere": ((302, {"Location": "ftp://example.org/x"}, b""), (HostRefused, RepositoryNotFound)),
     "nowhere": ((302, {"Location": "http://[bad"}, b""), (HostUnreachable,)),
+    "no port": ((302, {"Location": "http://h:99999/x"}, b""), (HostUnreachable,)),
+    "no host": ((302, {"Location": "mailto:x"}, b""), (HostRefused, RepositoryNotFound)),
 }
 
 
@@ -477,6 +481,23 @@ class TestArchives:
             await world.fetch(resolved, tmp_path / "x.git", FetchSettings(timeout_seconds=0.5))
         assert not (tmp_path / "x.git.parts").exists()
 
+    @pytest.mark.parametrize(
+        "name", ["../../etc/passwd", "/etc/passwd", "a\nb", "", ".git/config", "\ud800", "a" * 300]
+    )
+    @pytest.mark.parametrize("where", ["http://[", "mailto:x", "", "file:///etc/passwd", "http://h:99999/", "\0"])
+    async def test_hostile_listings(self, world: World, name: str, where: str, tmp_path: Path) -> None:
+        resolved = await world.resolve("zenodo", "10.5281/zenodo.101")
+        good = f"{world.apis.url}/api/records/101/files/one.ipynb/content"
+        for own in (name, "a.txt"):
+            entries = [{"key": own, "links": {"content": where if own == "a.txt" else good}}]
+            body = json.dumps({"entries": entries}).encode()
+            world.apis.faults["/api/records/101/files"] = (200, {"Content-Type": "application/json"}, body)
+            world.apis.faults["/api/records/101/files/one.ipynb"] = (200, {}, b"x")
+            with contextlib.suppress(BinderyError):
+                commit = await world.fetch(resolved, tmp_path / f"{len(own)}.git")
+                tree = await read_tree(tmp_path / f"{len(own)}.git", commit, LIMITS)
+                assert not any(path.startswith((".git", "/", "..")) for path in tree.entries)
+
     async def test_a_huge_answer_is_cut_short(self, world: World) -> None:
         world.apis.faults["/api/records/"] = (200, {}, b" " * (17 * MIB))
         with pytest.raises(HostUnreachable, match="more than 16 MiB"):
@@ -651,6 +672,7 @@ PASTED: dict[str, str] = {
     "https://huggingface.co/spaces/owner/name": "hf/spaces%2Fowner%2Fname/HEAD",
     "https://huggingface.co/datasets/owner/name": "hf/datasets%2Fowner%2Fname/HEAD",
     "https://huggingface.co/owner/name": "hf/owner%2Fname/HEAD",
+    "https://huggingface.co/spaces/owner/name/blob/main/app.py": "hf/spaces%2Fowner%2Fname/HEAD",
     "https://doi.org/10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
     "https://zenodo.org/doi/10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
     "https://zenodo.org/records/3242074": "invenio/zenodo.org%2Frecords%2F3242074",

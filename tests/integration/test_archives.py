@@ -149,6 +149,15 @@ class TestWhatIsLeftOut:
             "devices and pipes": 2,
         }
 
+    async def test_a_link_out_of_the_folder_that_is_entered(self, tmp_path: Path, folder: Path) -> None:
+        def fill(file: tarfile.TarFile) -> None:
+            put(file, "top/a.txt")
+            file.addfile(info("top/sub/in", tarfile.SYMTYPE, link="../a.txt"))
+            file.addfile(info("top/out", tarfile.SYMTYPE, link="../top/a.txt"))
+
+        _, tree = await committed(tarred(tmp_path / "a.tar.gz", fill), folder)
+        assert sorted(tree.entries) == ["a.txt", "sub/in"]
+
     async def test_writing_through_a_link_writes_into_the_tree(self, tmp_path: Path, folder: Path) -> None:
         def fill(file: tarfile.TarFile) -> None:
             file.addfile(info("door", tarfile.SYMTYPE, link="inside"))
