@@ -70,8 +70,12 @@ class Controller:
             if name not in rows:
                 await pad.spawner.stop(name)
         for row in rows.values():
-            if row.state is not SessionState.PENDING and await pad.spawner.poll(row.name) is not Running.RUNNING:
+            if row.state is SessionState.PENDING:
+                continue
+            if await pad.spawner.poll(row.name) is not Running.RUNNING:
                 await self._gone(row)
+            elif row.state is SessionState.STARTING:
+                self._begin(row, self._launch(row))
 
     async def run(self) -> None:
         """Look after all sessions: whenever woken, and every few seconds."""
@@ -147,15 +151,19 @@ class Controller:
         found = "Built image, launching...\n" if row.build_id else "Found built image, launching...\n"
         first = [Event("built", found, {"imageName": row.image}), Event("launching", "Launching server...\n")]
         starting = await pad.sessions.advance(row, SessionState.STARTING, first, pad.clock(), started_at=pad.clock())
-        if starting is None:
-            return
+        if starting is not None:
+            await self._launch(starting)
+
+    async def _launch(self, row: Session) -> None:
+        """See a session that is starting to its end; one whose server was asked for already goes on with that."""
+        pad = self._pad
         began = pad.clock()
         ended = SessionState.FAILED
-        pad.observe(starting, SessionState.STARTING, 0.0)
+        pad.observe(row, SessionState.STARTING, 0.0)
         try:
-            ended = await self._launched(starting)
+            ended = await self._launched(row)
         finally:
-            pad.observe(starting, ended, pad.clock() - began)
+            pad.observe(row, ended, pad.clock() - began)
 
     async def _launched(self, row: Session) -> SessionState:
         try:

@@ -1,0 +1,154 @@
+"""The controller over real rows, with spawners named after what becomes of their servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bindery.settings import SessionSettings
+from db.builds import BuildStore
+from db.engine import Database
+from db.images import ImageStore
+from db.sessions import Session, SessionStore, SessionWanted
+from db.states import SessionState
+from db.wakeups import Wakeups
+from launcher.activity import Activity
+from launcher.controller import Controller, Launchpad
+from launcher.spawners.base import Address, Running, SessionRequest
+from tests.support.wait import until
+
+WANTED = SessionWanted("s", "image:1", None, "http://127.0.0.1/", {"binder_request": "v2/gh/o/r/HEAD"})
+
+
+class ServesAll:
+    """Every session runs, and one server answers for all."""
+
+    def __init__(self, address: Address) -> None:
+        self.at = address
+        self.names: set[str] = set()
+        self.stopped: list[str] = []
+
+    async def start(self, request: SessionRequest) -> None:
+        self.names.add(request.name)
+
+    async def poll(self, name: str) -> Running:
+        return Running.RUNNING if name in self.names else Running.MISSING
+
+    async def address(self, name: str) -> Address | None:
+        return self.at if name in self.names else None
+
+    async def stop(self, name: str) -> None:
+        self.names.discard(name)
+        self.stopped.append(name)
+
+    async def list(self) -> list[str]:
+        return sorted(self.names)
+
+    async def logs(self, name: str, lines: int = 100) -> str:
+        return "its last words\n"
+
+
+class ServerDiesAtStart(ServesAll):
+    """What is started has ended at once."""
+
+    async def start(self, request: SessionRequest) -> None:
+        pass
+
+
+class Stage:
+    def __init__(self, database: Database, spawner: ServesAll) -> None:
+        wakeups = Wakeups()
+        self.sessions = SessionStore(database, wakeups)
+        self.spawner = spawner
+        self.controller = Controller(
+            Launchpad(
+                sessions=self.sessions,
+                builds=BuildStore(database, wakeups),
+                images=ImageStore(database),
+                spawner=spawner,
+                wakeups=wakeups,
+                activity=Activity(),
+                settings=SessionSettings(check_seconds=0.2, start_timeout_seconds=10),
+                base_url="/",
+                clock=lambda: 1.0,
+            )
+        )
+
+    async def session(self, *states: SessionState) -> Session:
+        row: Session | None = await self.sessions.create(WANTED, 1.0)
+        for state in states:
+            assert row is not None
+            row = await self.sessions.advance(row, state, [], 1.0)
+        assert row is not None
+        return row
+
+    async def becomes(self, row: Session, state: SessionState) -> Session:
+        async def has() -> bool:
+            found = await self.sessions.get(row.id)
+            return found is not None and found.state is state
+
+        await until(has, 10, f"{row.name} becomes {state}")
+        found = await self.sessions.get(row.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[Address]:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield Address(host="127.0.0.1", port=runner.addresses[0][1])
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, address: Address, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    kind = getattr(request, "param", ServesAll)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/bindery.db")
+    await database.open()
+    stage = Stage(database, kind(address))
+    yield stage
+    await database.close()
+
+
+async def test_after_a_restart_each_session_is_adopted_finished_or_reaped(stage: Stage) -> None:
+    starting = await stage.session(SessionState.STARTING)
+    ready = await stage.session(SessionState.STARTING, SessionState.READY)
+    interrupted = await stage.session(SessionState.STARTING)
+    lost = await stage.session(SessionState.STARTING, SessionState.READY)
+    stage.spawner.names = {starting.name, ready.name, "a-leftover"}
+    await stage.controller.adopt()
+    running = asyncio.create_task(stage.controller.run())
+    try:
+        assert (await stage.becomes(starting, SessionState.READY)).address == str(stage.spawner.at)
+        await stage.becomes(interrupted, SessionState.FAILED)
+        await stage.becomes(lost, SessionState.LOST)
+        await stage.becomes(ready, SessionState.READY)
+        assert "a-leftover" in stage.spawner.stopped
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stage", [ServerDiesAtStart], indirect=True)
+async def test_a_server_that_dies_at_start_leaves_its_words_and_nothing_else(stage: Stage) -> None:
+    row = await stage.session()
+    running = asyncio.create_task(stage.controller.run())
+    try:
+        failed = await stage.becomes(row, SessionState.FAILED)
+        assert failed.error_code == "session_failed"
+        assert any("its last words" in event.payload for event in await stage.sessions.events(row.id, 0))
+        await until(lambda: row.name in stage.spawner.stopped, 5)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
