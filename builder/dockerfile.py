@@ -17,6 +17,7 @@ _PATTERNS = {
     "image": re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,400}", re.ASCII),
     "package": re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?", re.ASCII),
     "path": re.compile(r"[A-Za-z0-9_./@+-]{1,400}", re.ASCII),
+    "place": re.compile(r"[A-Za-z0-9_./${}-]{1,400}", re.ASCII),
     "name": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII),
 }
 

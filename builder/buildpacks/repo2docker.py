@@ -89,11 +89,16 @@ def _verdict(answer: dict[str, Any]) -> Verdict:
 
 def _write_all(trees: Sequence[Tree], folders: Sequence[Path]) -> None:
     for tree, folder in zip(trees, folders, strict=True):
-        folder.mkdir()
-        for prefix in ("", *CONFIG_FOLDERS):
-            if tree.is_folder(prefix):
-                (folder / prefix).mkdir(exist_ok=True)
-                _write(tree, folder, prefix)
+        write_configuration(tree, folder)
+
+
+def write_configuration(tree: Tree, folder: Path) -> None:
+    """Write the files that make a difference to the library into a new folder."""
+    folder.mkdir()
+    for prefix in ("", *CONFIG_FOLDERS):
+        if tree.is_folder(prefix):
+            (folder / prefix).mkdir(exist_ok=True)
+            _write(tree, folder, prefix)
 
 
 def _write(tree: Tree, folder: Path, prefix: str) -> None:

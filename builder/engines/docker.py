@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Self
 
-from bindery.errors import EngineCannotServe
 from bindery.settings import Settings
-from builder.engines import docker_content, docker_environment
+from builder.engines import docker_content, docker_environment, docker_library
 from builder.engines.base import BuildJob, EnvironmentInfo
 from builder.engines.docker_cli import Docker, find_docker
 from builder.engines.docker_context import Site
@@ -26,7 +26,7 @@ from db.events import Event
 from registry.directory import remove_tree
 
 _PYTHON = frozenset({Kind.PYTHON, Kind.PIPFILE})
-_SERVED = _PYTHON | {Kind.DOCKERFILE}
+_OF_LIBRARY = frozenset({Kind.CONDA, Kind.R, Kind.JULIA, Kind.NIX})
 _SHORT_KEY = 12
 
 
@@ -47,9 +47,9 @@ class DockerEngine:
         self.runtimes = runtimes
 
     @classmethod
-    async def open(cls, settings: Settings) -> Self:
+    async def open(cls, settings: Settings, environ: Mapping[str, str] = os.environ) -> Self:
         """Find the Docker Engine and what it has. Raises `ToolMissing`, which says what is wrong."""
-        docker = await find_docker()
+        docker = await find_docker(environ)
         await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
         return cls(settings, docker, await find_runtimes(docker, settings.build))
 
@@ -65,8 +65,6 @@ class DockerEngine:
 
     def check(self, plan: Plan) -> tuple[str, ...]:
         """Refuse what cannot be built here: a Python that is not to be had."""
-        if plan.kind not in _SERVED:
-            raise EngineCannotServe(f"Repositories of kind {plan.kind} cannot be built here yet.")
         if plan.kind in _PYTHON and plan.python not in self.runtimes.available:
             raise self.runtimes.unavailable(plan.python)
         return ()
@@ -134,6 +132,8 @@ class DockerEngine:
             begun = time.monotonic()
             if job.plan.kind is Kind.DOCKERFILE:
                 await docker_environment.build_dockerfile(job, shop)
+            elif job.plan.kind in _OF_LIBRARY:
+                await docker_library.build_environment(job, shop, self.runtimes)
             else:
                 await docker_environment.build_python(job, shop, self.runtimes)
             await shop.say(f"Environment {short} is ready, after {time.monotonic() - begun:.1f} s\n")
@@ -144,4 +144,7 @@ class DockerEngine:
                 await shop.say(f"Image {job.image} is there: reused\n")
                 return
             await self._environment(job, shop)
-            await docker_content.build(job, shop, self.runtimes)
+            if job.plan.kind in _OF_LIBRARY:
+                await docker_library.build_image(job, shop)
+            else:
+                await docker_content.build(job, shop, self.runtimes)

@@ -32,14 +32,14 @@ async def build(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
     try:
         await shop.try_build(text, context, job.image, login=False)
     except StepFailed as problem:
-        raise _failure(job, problem) from problem
+        raise failure(job, problem) from problem
 
 
 async def _prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path) -> str:
     """Write the context; return the Dockerfile."""
     plan, folder = job.plan, shop.settings.build.content_folder
     environment = environment_name(plan.environment_key)
-    same = plan.needs_tree and await _has_commit(job, shop, environment)
+    same = plan.needs_tree and await has_commit(job, shop, environment)
     if not same:
         await shop.say(f"Adding the repository's files at {job.commit[:12]}\n")
         executables = [name for name in (plan.post_build, plan.start) if name]
@@ -64,14 +64,14 @@ async def _prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: P
     )
 
 
-async def _has_commit(job: BuildJob, shop: Workshop, environment: str) -> bool:
+async def has_commit(job: BuildJob, shop: Workshop, environment: str) -> bool:
     """Whether an environment that was made from a whole tree was made from this very commit."""
     found = await shop.docker.image(environment)
     wanted = image_labels(job)
     return found is not None and all(found.labels.get(name) == wanted[name] for name in (SOURCE, REVISION))
 
 
-def _failure(job: BuildJob, problem: StepFailed) -> Exception:
+def failure(job: BuildJob, problem: StepFailed) -> Exception:
     if job.plan.post_build and f"exit code: {POST_BUILD_FAILED}" in problem.words:
         said = problem.output.strip().splitlines()
         ended = next((line for line in reversed(said) if line.startswith(f"{job.plan.post_build} ended with")), "")

@@ -27,14 +27,15 @@ MODULES = {
     "bindery": ("__init__.py", "errors.py"),
     "builder": ("__init__.py", "plan.py", "tree.py"),
     "builder.engines": (
-        *("__init__.py", "bytecode.py", "commands.py", "environment.py", "hands.py", "joining.py", "server.py"),
+        *("__init__.py", "commands.py", "environment.py", "hands.py", "joining.py", "server.py"),
         "server-requirements.txt",
     ),
-    "builder.inside": (
-        *("__init__.py", "hands.py", "program.py", "apt.sh", "entrypoint.sh", "python.sh", "server.sh", "settings.sh"),
-        *("system.sh", "user.sh"),
-    ),
+    "builder.inside": ("__init__.py", "compiled.py", "hands.py", "program.py"),
 }
+SCRIPTS = (
+    *("apt.sh", "entrypoint.sh", "facts.sh", "place.sh", "post.sh", "python.sh", "server.sh", "settings.sh"),
+    *("system.sh", "user.sh"),
+)
 _MAIN = "from builder.inside.program import main\n\nmain()\n"
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ftp_proxy")
 _UV_SECONDS = 300.0
@@ -42,11 +43,13 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 def tool_files() -> dict[str, bytes]:
-    """Our program, as files below one folder that Python can run."""
-    files = {"__main__.py": _MAIN.encode()}
+    """Our program, `tools`, which Python can run as a folder, and our scripts."""
+    files = {"tools/__main__.py": _MAIN.encode()}
     for package, names in MODULES.items():
         for name in names:
-            files[f"{package.replace('.', '/')}/{name}"] = (resources.files(package) / name).read_bytes()
+            files[f"tools/{package.replace('.', '/')}/{name}"] = (resources.files(package) / name).read_bytes()
+    for name in SCRIPTS:
+        files[f"scripts/{name}"] = (resources.files("builder.inside") / name).read_bytes()
     return files
 
 
@@ -63,7 +66,7 @@ def tools_digest() -> str:
 def write_context(folder: Path, step: Mapping[str, Any]) -> None:
     """Put our program and one step into a build's context."""
     for name, data in tool_files().items():
-        path = folder / "tools" / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (folder / "step").mkdir(parents=True, exist_ok=True)
@@ -137,4 +140,4 @@ def _private(path: Path, data: bytes) -> Path:
 
 def copy_program(program: Path, folder: Path) -> None:
     """Put uv into a build's context."""
-    shutil.copyfile(program, folder / "uv")
+    shutil.copyfile(program, folder / "scripts" / "uv")

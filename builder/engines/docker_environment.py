@@ -55,7 +55,7 @@ async def build_python(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> Non
     draft = draft_name(shop.root, job.build_id)
     await _install(job, shop, runtimes, context, runtime, draft)
     facts = await environment_facts(shop.docker, draft)
-    await _finish(job, shop, facts)
+    await finish(job, shop, facts)
 
 
 async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
@@ -77,7 +77,7 @@ async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
         await shop.try_build(text, context, draft, arguments=arguments, headings=True, secrets=False)
     except StepFailed as problem:
         raise _dockerfile_failed(plan.files[0], problem) from problem
-    await _finish(job, shop, {"lock": "", "joined": True})
+    await finish(job, shop, {"lock": "", "joined": True})
 
 
 def work_tree(job: BuildJob, shop: Workshop, path: Path) -> WorkTree:
@@ -129,7 +129,7 @@ def _dockerfile(job: BuildJob, shop: Workshop, runtimes: Runtimes, runtime: str,
     )
 
 
-async def _finish(job: BuildJob, shop: Workshop, facts: dict[str, object]) -> None:
+async def finish(job: BuildJob, shop: Workshop, facts: dict[str, object]) -> None:
     """Give a finished draft its labels and its name."""
     key = job.plan.environment_key
     draft = draft_name(shop.root, job.build_id)

@@ -20,6 +20,8 @@ ENVIRONMENTS = "bindery/environment"
 #: Where an environment is in its image, and what it says of itself.
 ENVIRONMENT = "/srv/env"
 FACTS = f"{ENVIRONMENT}/bindery.json"
+#: What is installed in an image whose environment repo2docker's scripts made.
+LOCK = "/srv/bindery.lock"
 DRAFTS = "bindery/draft"
 
 SOURCE = "org.opencontainers.image.source"
@@ -75,6 +77,8 @@ def environment_labels(key: str, facts: Mapping[str, Any]) -> dict[str, str]:
 async def environment_facts(docker: Docker, image: str) -> dict[str, Any]:
     """What making an environment told of it, in its image."""
     data = await read_file(docker, image, FACTS)
+    if data is None and (lock := await read_file(docker, image, LOCK)) is not None:
+        return {"lock": lock.decode(errors="replace"), "joined": True}
     if data is None:
         raise InternalError(f"The environment {image} does not say what it is.")
     facts: dict[str, Any] = json.loads(data)

@@ -17,7 +17,7 @@ from builder.dockerfile import render
 from builder.engines.docker_cli import PULL_SECONDS, Docker, Image
 from builder.engines.docker_context import copy_program, linux_uv, tools_digest, write_context
 from builder.engines.docker_files import read_file
-from builder.engines.interpreters import find_interpreters
+from builder.engines.interpreters import find_downloads
 from builder.engines.uv import find_uv
 from builder.engines.workshop import Workshop
 
@@ -157,4 +157,4 @@ async def _system_python(docker: Docker, image: Image) -> str:
 
 async def _downloads() -> Sequence[str]:
     program = find_uv()
-    return () if program is None else (await find_interpreters(program, os.environ)).downloads
+    return () if program is None else await find_downloads(program, os.environ)

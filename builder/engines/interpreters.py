@@ -138,6 +138,13 @@ async def find_interpreters(uv: Path, environ: Mapping[str, str]) -> Interpreter
     return found
 
 
+async def find_downloads(uv: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Versions that uv can bring to this machine, newest first."""
+    found = Interpreters(uv, own_interpreter(), {**environ, "UV_NO_PROGRESS": "1"})
+    await found._read_downloads()
+    return found.downloads
+
+
 async def query(executable: Path) -> Interpreter | None:
     """Ask an interpreter what it is; None if it does not answer as one."""
     try:

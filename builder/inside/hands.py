@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.engines import bytecode, commands
+from builder.engines import commands
+from builder.inside import compiled
 
 #: Ends a build step whose reason uv has told already.
 UV_FAILED = 65
@@ -16,17 +17,25 @@ UV_FAILED = 65
 
 @dataclass(frozen=True)
 class InsideHands:
-    """`Hands` in a build: programs run one after the other, and what they say is the log."""
+    """`Hands` in a build: programs run one after the other, and what they say is the log.
+
+    `wheels_only`: no code of packages may run, because the cache is that of all builds.
+    """
 
     python: Path
     target: Path
     sources: Path
     scratch: Path
     environment: Mapping[str, str]
+    wheels_only: bool = False
 
     @property
     def _own_python(self) -> Path:
         return self.target / "bin" / "python"
+
+    @property
+    def _build_options(self) -> list[str]:
+        return ["--no-build"] if self.wheels_only else []
 
     async def say(self, line: str) -> None:
         """Tell the visitor something."""
@@ -49,12 +58,13 @@ class InsideHands:
         """Decide every version that the inputs need; versions in `preferred` are taken where nothing speaks against."""
         lock = self.write("lock.txt", preferred)
         changed = self.write("overrides.txt", overrides) if overrides else None
-        self._uv(commands.resolve(self.python, lock, inputs, constraints, changed), quiet=True)
+        words = commands.resolve(self.python, lock, inputs, constraints, changed)
+        self._uv([*words, *self._build_options], quiet=True)
         return lock
 
     async def install(self, *arguments: str | Path) -> None:
         """Run `uv pip install` for the target."""
-        self._uv(commands.install(self._own_python, arguments, copy=True))
+        self._uv([*commands.install(self._own_python, arguments, copy=True), *self._build_options])
 
     async def export(self, folder: Path, name: str) -> Path:
         """The uv.lock in `folder` as one that can be installed, without the project itself."""
@@ -72,8 +82,9 @@ class InsideHands:
     async def compile_bytecode(self) -> None:
         """Compile the target's sources."""
         packages = next((self.target / "lib").glob("python3*/site-packages"))
-        program = Path(bytecode.__file__)
-        self._run([self._own_python, "-I", "-S", program, packages, self.scratch / "bytecode"])
+        program = Path(compiled.__file__)
+        cache = Path(self.environment.get("UV_CACHE_DIR", self.scratch)) / "bindery-bytecode"
+        self._run([self._own_python, "-I", "-S", program, packages, cache])
 
     def _uv(self, words: commands.Words, *, quiet: bool = False) -> None:
         self._run(["uv", *words], output=subprocess.DEVNULL if quiet else None)

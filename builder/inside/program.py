@@ -28,6 +28,8 @@ FACTS = "bindery.json"
 POST_BUILD_FAILED = 66
 _SECRETS = Path("/run/secrets")
 _AUTHORITIES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+#: A repository's own settings of uv are not for builds of it.
+_UV_SETTINGS = {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "NO_COLOR": "1"}
 _LOOK_BYTES = 1024 * 1024
 
 
@@ -41,7 +43,8 @@ def main() -> None:
             target=Path(step["target"]),
             sources=Path(step["sources"]),
             scratch=Path(scratch),
-            environment={**os.environ, **site_settings(), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+            environment={**os.environ, **site_settings(), **_UV_SETTINGS},
+            wheels_only="wheels-only" in sys.argv[3:],
         )
         asyncio.run({"server": _server, "environment": _environment, "post": _post}[command](hands, step))
 
