@@ -37,7 +37,7 @@ class Progress:
         if found and not self._failed:
             return self._tell(found[1])
         if not line.startswith("#"):
-            self.words.append(line)
+            self.words.extend(line.splitlines())
         elif " ERROR: " in line:
             self.words.append(line.partition(" ERROR: ")[2])
         elif heading := _HEADING.fullmatch(line) if self.headings else None:
