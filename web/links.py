@@ -40,7 +40,8 @@ _FRAGMENT = _PATH + "?|{}^#"
 _LINK = ";,/:@=+$-_.!~*"
 
 _PAGE = re.compile(
-    r"(?P<repo>[^/]+/[^/]+?)(?:\.git)?(?:/(?P<kind>tree|blob|raw|commit|releases/tag)/(?P<ref>[^/]+)(?:/(?P<path>.*?))?"
+    r"(?P<repo>[^/]+/[^/]+?)(?:\.git)?"
+    r"(?:/(?P<kind>tree|blob|raw|commit|releases/tag|src(?:/branch|/tag|/commit)?)/(?P<ref>[^/]+)(?:/(?P<path>.*?))?"
     r"|/(?P<rest>.*?))?/*"
 )
 _GITLAB_PAGE = re.compile(
@@ -48,6 +49,7 @@ _GITLAB_PAGE = re.compile(
 )
 _LOGIN = re.compile(r"^(https?://)[^/?#]*@")
 _SCP_LIKE = re.compile(r"(?:ssh://)?[^@/\s]+@(?P<host>[^:/]+)[:/](?P<path>.+)")
+_BARE_DOI = re.compile(r"10\.\d+/\S+")
 _BARE_HOST = re.compile(r"[^/@:\s]+\.[^/@:\s]+/[^/]+/.+")
 
 
@@ -174,9 +176,11 @@ def detected(text: str, provider: Provider) -> str | None:
 
 
 def _forms(text: str) -> list[str]:
-    """The text, and the https address that an ssh address or one without protocol stands for."""
+    """The text, and the https address that an ssh address, one without protocol, or a DOI stands for."""
     if found := _SCP_LIKE.fullmatch(text):
         return [f"https://{found['host']}/{found['path']}"]
+    if _BARE_DOI.fullmatch(text):
+        return [f"https://doi.org/{text}"]
     return [text, f"https://{text}"] if _BARE_HOST.fullmatch(text) else [text]
 
 
@@ -201,7 +205,8 @@ def _page(target: Target, page: re.Match[str]) -> Target:
     target = replace(target, repo=page["repo"], ref=unquote(page["ref"] or ""))
     if not page["path"]:
         return target
-    if page["kind"] == "tree":
+    # Gitea and Bitbucket show folders and files at the same kind of address.
+    if page["kind"] == "tree" or (page["kind"].startswith("src") and "." not in page["path"].rpartition("/")[2]):
         return replace(target, path="lab/tree/" + page["path"], open_as="url")
     return replace(target, path=unquote(page["path"]))
 

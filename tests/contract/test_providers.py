@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import web
 from bindery.errors import (
     AuthenticationRequired,
     BinderyError,
@@ -50,6 +53,7 @@ from builder.providers import ORDER, providers
 from builder.providers.base import Provider, Resolved
 from builder.providers.swh import SoftwareHeritageProvider
 from tests.support.git_server import GitServer, serve_git
+from tests.support.needs import need
 from tests.support.provider_apis import Dataset, Files, ProviderApis, serve_apis, zip_of
 from web.links import launch_path, recognise
 
@@ -668,6 +672,9 @@ PASTED: dict[str, str] = {
     "https://gitlab.com/group/sub/project": "gl/group%2Fsub%2Fproject/HEAD",
     "git@gitlab.com:group/project.git": "gl/group%2Fproject.git/HEAD",
     "https://bitbucket.org/workspace/repository": "bitbucket/workspace/repository/HEAD",
+    "https://bitbucket.org/workspace/name/src/main/a/b.ipynb": "bitbucket/workspace/name/main?labpath=a%2Fb.ipynb",
+    "https://codeberg.org/o/n/src/branch/dev/a.ipynb": "codeberg/o/n/dev?labpath=a.ipynb",
+    "https://codeberg.org/o/n/src/tag/v1/some/folder": "codeberg/o/n/v1?urlpath=lab%2Ftree%2Fsome%2Ffolder",
     "https://codeberg.org/owner/name.git": "codeberg/owner/name/HEAD",
     "https://huggingface.co/spaces/owner/name": "hf/spaces%2Fowner%2Fname/HEAD",
     "https://huggingface.co/datasets/owner/name": "hf/datasets%2Fowner%2Fname/HEAD",
@@ -677,6 +684,8 @@ PASTED: dict[str, str] = {
     "https://zenodo.org/doi/10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
     "https://zenodo.org/records/3242074": "invenio/zenodo.org%2Frecords%2F3242074",
     "https://data.caltech.edu/records/z4ybk-cb307": "invenio/data.caltech.edu%2Frecords%2Fz4ybk-cb307",
+    "10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
+    "10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
     "doi:10.6084/m9.figshare.9782777.v1": "figshare/10.6084/m9.figshare.9782777.v1",
     "https://doi.org/10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
     "https://dataverse.harvard.edu/dataset.xhtml?persistentId=doi:10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
@@ -689,6 +698,28 @@ PASTED: dict[str, str] = {
     ),
     "https://gitlab.com/g/p/-/blob/main/a.ipynb": "git/https%3A%2F%2Fgitlab.com%2Fg%2Fp/main?labpath=a.ipynb",
 }
+
+
+_IN_JAVASCRIPT = """
+import { launchPath, recognise } from "./links.mjs";
+const [texts, displays] = JSON.parse(process.argv[2]);
+console.log(JSON.stringify(texts.map((text) => {
+  const target = recognise(text, displays);
+  return launchPath(target, displays.find((each) => each.id === target.provider));
+})));
+"""
+
+
+def test_the_forms_script_recognises_the_same(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    need(node is not None, "Node.js: apt-get install nodejs")
+    (tmp_path / "links.mjs").write_text((Path(web.__file__).parent / "static" / "links.js").read_text())
+    (tmp_path / "main.mjs").write_text(_IN_JAVASCRIPT)
+    given_to_it = json.dumps([list(PASTED), [provider.display for provider in _REAL.values()]])
+    done = subprocess.run(
+        [str(node), "main.mjs", given_to_it], cwd=tmp_path, capture_output=True, check=True, text=True
+    )
+    assert json.loads(done.stdout) == [f"v2/{link}" for link in PASTED.values()]
 
 
 @pytest.mark.parametrize("text", PASTED)

@@ -2,11 +2,12 @@
 // both to the same vectors.
 
 const PAGE =
-  /^(?<repo>[^/]+\/[^/]+?)(?:\.git)?(?:\/(?<kind>tree|blob|raw|commit|releases\/tag)\/(?<ref>[^/]+)(?:\/(?<path>.*?))?|\/(?<rest>.*?))?\/*$/;
+  /^(?<repo>[^/]+\/[^/]+?)(?:\.git)?(?:\/(?<kind>tree|blob|raw|commit|releases\/tag|src(?:\/branch|\/tag|\/commit)?)\/(?<ref>[^/]+)(?:\/(?<path>.*?))?|\/(?<rest>.*?))?\/*$/;
 const GITLAB_PAGE =
   /^(?<repo>https?:\/\/[^/]+\/.+?)\/-\/(?<kind>tree|blob|raw|commit|tags)\/(?<ref>[^/]+)(?:\/(?<path>.*?))?\/*$/;
 const LOGIN = /^(https?:\/\/)[^/?#]*@/;
 const SCP_LIKE = /^(?:ssh:\/\/)?[^@/\s]+@(?<host>[^:/]+)[:/](?<path>.+)$/;
+const BARE_DOI = /^10\.\d+\/\S+$/;
 const BARE_HOST = /^[^/@:\s]+\.[^/@:\s]+\/[^/]+\/.+$/;
 
 /** What a pasted text names: {provider, repo, ref, path, open_as}; `chosen` is a provider id picked by hand. */
@@ -63,6 +64,7 @@ function detected(text, provider) {
 function forms(text) {
   const { host, path } = text.match(SCP_LIKE)?.groups ?? {};
   if (host) return [`https://${host}/${path}`];
+  if (BARE_DOI.test(text)) return [`https://doi.org/${text}`];
   return BARE_HOST.test(text) ? [text, `https://${text}`] : [text];
 }
 
@@ -84,7 +86,8 @@ function read(text, provider) {
 function page(target, { repo, kind, ref, path }) {
   const named = { ...target, repo, ref: decode(ref ?? "") };
   if (!path) return named;
-  return kind === "tree"
+  // Gitea and Bitbucket show folders and files at the same kind of address.
+  return kind === "tree" || (kind.startsWith("src") && !path.split("/").at(-1).includes("."))
     ? { ...named, path: "lab/tree/" + path, open_as: "url" }
     : { ...named, path: decode(path) };
 }
