@@ -37,7 +37,7 @@ async def commit(files: Contents, message: str, folder: Path) -> str:
 
 
 async def _import(blocks: Iterator[bytes], folder: Path) -> Finished:
-    config = {"core.bigFileThreshold": str(_BIG_FILE), "fastimport.unpackLimit": "0"}
+    config = {"core.bigFileThreshold": str(_BIG_FILE), "core.compression": "1", "fastimport.unpackLimit": "0"}
     argv = git.command("fast-import", "--quiet", "--done", "--date-format=raw", config=config)
     pipe = asyncio.subprocess.PIPE
     try:
