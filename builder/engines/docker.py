@@ -49,7 +49,8 @@ class DockerEngine:
     @classmethod
     async def open(cls, settings: Settings, environ: Mapping[str, str] = os.environ) -> Self:
         """Find the Docker Engine and what it has. Raises `ToolMissing`, which says what is wrong."""
-        docker = await find_docker(environ)
+        host = {"DOCKER_HOST": settings.docker.host} if settings.docker.host else {}
+        docker = await find_docker({**environ, **host})
         await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
         return cls(settings, docker, await find_runtimes(docker, settings.build))
 

@@ -26,6 +26,7 @@ from builder.engines.environment import write_files
 from builder.engines.uv import Bench
 from builder.engines.workshop import Workshop, meaning
 from builder.fetch import read_tree
+from builder.inside.hands import SOURCE_NEEDED
 from builder.plan import Source
 
 #: uv's words where nothing but building from source would help.
@@ -109,9 +110,9 @@ async def _install(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: P
             await shop.try_build(_dockerfile(job, shop, runtimes, runtime, wheels_only=True), context, draft)
             return
         except StepFailed as problem:
-            if not _NEEDS_SOURCE.search(problem.output):
+            if f"exit code: {SOURCE_NEEDED}" not in problem.words and not _NEEDS_SOURCE.search(problem.output):
                 raise meaning(problem) from problem
-        await shop.say("Some packages have no wheel: building them from source\n")
+        await shop.say("Packages have to run code of their own: installing them apart from other repositories'\n")
     await shop.build(_dockerfile(job, shop, runtimes, runtime, wheels_only=False), context, draft)
 
 

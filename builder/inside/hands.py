@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from builder.engines import commands
@@ -13,13 +16,21 @@ from builder.inside import compiled
 
 #: Ends a build step whose reason uv has told already.
 UV_FAILED = 65
+#: Ends a build step in which packages' own code would have to run.
+SOURCE_NEEDED = 67
+#: What Python runs when it starts; the first is uv's own.
+_STARTERS = ("*.pth", "sitecustomize*", "usercustomize*")
+_OWN_STARTER = "_virtualenv.pth"
+#: Says where a virtual environment's Python has its own library.
+_CONFIGURATION = "pyvenv.cfg"
 
 
 @dataclass(frozen=True)
 class InsideHands:
     """`Hands` in a build: programs run one after the other, and what they say is the log.
 
-    `wheels_only`: no code of packages may run, because the cache is that of all builds.
+    `wheels_only`: no code of packages may run, because the cache is that of all builds. Where that is not possible the
+    step ends with `SOURCE_NEEDED`: it can be done again with a cache of its own.
     """
 
     python: Path
@@ -32,6 +43,10 @@ class InsideHands:
     @property
     def _own_python(self) -> Path:
         return self.target / "bin" / "python"
+
+    @property
+    def _packages(self) -> Path:
+        return next((self.target / "lib").glob("python3*/site-packages"))
 
     @property
     def _build_options(self) -> list[str]:
@@ -51,6 +66,7 @@ class InsideHands:
     async def create(self) -> None:
         """Make the target an empty virtual environment."""
         self._uv(commands.create(self.python, self.target))
+        shutil.copyfile(self.target / _CONFIGURATION, self.scratch / _CONFIGURATION)
 
     async def resolve(
         self, inputs: Sequence[Path], *, constraints: Sequence[Path] = (), overrides: str = "", preferred: str = ""
@@ -64,6 +80,8 @@ class InsideHands:
 
     async def install(self, *arguments: str | Path) -> None:
         """Run `uv pip install` for the target."""
+        # uv starts the environment's Python, to learn about it.
+        self._check_that_python_starts_alone()
         self._uv([*commands.install(self._own_python, arguments, copy=True), *self._build_options])
 
     async def export(self, folder: Path, name: str) -> Path:
@@ -74,6 +92,8 @@ class InsideHands:
 
     async def freeze(self) -> str:
         """What is installed in the target, one a line."""
+        if self.wheels_only:
+            return "".join(f"{line}\n" for line in sorted(map(_line, distributions(path=[str(self._packages)]))))
         return self._run(["uv", *commands.freeze(self._own_python)], output=subprocess.PIPE)
 
     def settle_paths(self) -> None:
@@ -81,10 +101,19 @@ class InsideHands:
 
     async def compile_bytecode(self) -> None:
         """Compile the target's sources."""
-        packages = next((self.target / "lib").glob("python3*/site-packages"))
         program = Path(compiled.__file__)
         cache = Path(self.environment.get("UV_CACHE_DIR", self.scratch)) / "bindery-bytecode"
-        self._run([self._own_python, "-I", "-S", program, packages, cache])
+        self._run([self.python, "-I", "-S", program, self._packages, cache])
+
+    def _check_that_python_starts_alone(self) -> None:
+        """Packages may leave code that runs whenever Python starts, or another program in Python's place."""
+        if not self.wheels_only:
+            return
+        planted = [path for name in _STARTERS for path in self._packages.glob(name) if path.name != _OWN_STARTER]
+        before, now = ((folder / _CONFIGURATION).read_bytes() for folder in (self.scratch, self.target))
+        replaced = self._own_python.resolve() != self.python.resolve() or before != now
+        if planted or replaced:
+            raise SystemExit(SOURCE_NEEDED)
 
     def _uv(self, words: commands.Words, *, quiet: bool = False) -> None:
         self._run(["uv", *words], output=subprocess.DEVNULL if quiet else None)
@@ -94,3 +123,11 @@ class InsideHands:
         if ended.returncode != 0:
             raise SystemExit(UV_FAILED)
         return ended.stdout or ""
+
+
+def _line(package: Distribution) -> str:
+    """A package as `freeze` lists it."""
+    origin = package.read_text("direct_url.json")
+    if origin:
+        return f"{package.name} @ {json.loads(origin)['url']}"
+    return f"{package.name}=={package.version}"

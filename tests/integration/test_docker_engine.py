@@ -33,6 +33,7 @@ from tests.support.wait import until
 BUILD_SECONDS = 300.0
 URL = "https://example.org/people/thing"
 NUMBERS = itertools.count()
+SETUPTOOLS_HASH = "062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922"
 SETUP = "from setuptools import setup\nsetup(name='thing', version='1.2', py_modules=['thing'])\n"
 ENGINE = """
 import asyncio, os, pickle, sys
@@ -284,8 +285,18 @@ async def test_the_same_files_at_another_commit_have_its_history(engine: DockerE
 
 async def test_a_package_without_wheel_is_built_from_source(engine: DockerEngine, repository: Repository) -> None:
     built = await build(engine, repository, {"requirements.txt": "docopt==0.6.2\n"})
-    assert "building them from source" in built.lines
+    assert "run code of their own" in built.lines
     assert built.run("python -c 'import docopt; print(docopt.__version__)'") == "0.6.2"
+
+
+async def test_code_that_packages_leave_for_every_start_of_python_reaches_no_shared_cache(
+    engine: DockerEngine, repository: Repository
+) -> None:
+    # setuptools has such code; a lock with hashes makes two installs of it and the kernel.
+    files = {"requirements.txt": "setuptools==80.9.0 --hash=sha256:" + SETUPTOOLS_HASH + "\n"}
+    built = await build(engine, repository, files)
+    assert "run code of their own" in built.lines
+    assert built.run("python -c 'import setuptools; print(setuptools.__version__)'") == "80.9.0"
 
 
 async def test_a_dockerfile_is_built_as_it_is(engine: DockerEngine, repository: Repository) -> None:
