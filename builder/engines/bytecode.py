@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import os
 import py_compile
+import stat
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -44,6 +45,8 @@ def _tasks(packages: str, cache: str) -> list[tuple[str, str, str]]:
 
 def _place(source: str, cache: str) -> str:
     status = os.lstat(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("no plain file: reading it could wait for ever")
     if status.st_nlink < 2:
         return ""
     name = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -10,15 +10,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bindery.errors import DiskFull, InstallFailed
+from bindery.errors import BuildTimedOut, DiskFull, InstallFailed
 from builder.engines import bytecode, commands
 from builder.engines.interpreters import Interpreter
-from builder.engines.uv import Bench, Uv
+from builder.engines.uv import Bench, SourceNeeded, Uv
 from registry.directory import remove_tree
 from registry.overlay import site_packages
 from registry.untrusted import read_plain, read_plain_text, write_plain
 
 #: Files of an environment that name the folder of a package installed from the tree.
+_INSPECT_SECONDS = 120.0
 _PATH_FILES = ("*.pth", "__editable__*.py", "*.egg-link", "*.dist-info/direct_url.json")
 
 
@@ -27,7 +28,8 @@ class Installer:
     """The hands of one build: they make the environment `target` for `interpreter`.
 
     `scratch` is a folder of its own; `sources` the one that relative paths in requirements start from. A target that
-    is a link is made where the link leads, beside uv's cache, and shares files with it; any other gets copies.
+    is a link is made where the link leads, beside uv's cache; any other gets copies. `private`: whether uv goes the
+    private way of the two that `Uv` describes. The shared way raises `SourceNeeded` where it does not lead on.
     """
 
     uv: Uv
@@ -36,6 +38,7 @@ class Installer:
     scratch: Path
     sources: Path
     target: Path
+    private: bool = False
 
     @property
     def python(self) -> Path:
@@ -64,7 +67,7 @@ class Installer:
 
     async def create(self) -> None:
         """Make the target an empty virtual environment."""
-        await self._uv(commands.create(self.interpreter.executable, self.target))
+        await self._uv(commands.create(self.interpreter.executable, self.target), look=True)
 
     async def resolve(
         self, inputs: Sequence[Path], *, constraints: Sequence[Path] = (), overrides: str = "", preferred: str = ""
@@ -78,8 +81,16 @@ class Installer:
 
     async def install(self, *arguments: str | Path, readable: Sequence[Path] = ()) -> None:
         """Run `uv pip install` for the target."""
-        words = commands.install(self.python, arguments, copy=not self._links)
-        await self._uv(words, readable=readable)
+        words = commands.install(self.python, arguments, copy=self.private or not self._links)
+        if self.private:
+            if self._filled:
+                await self.freeze()
+            await self._uv(words, readable=readable)
+            return
+        ground = self._ground()
+        await self._uv([*words, "--no-build"], readable=readable, look=not self._filled)
+        if self._ground() != ground:
+            raise SourceNeeded("A package replaces the environment's Python.")
 
     async def export(self, folder: Path, name: str) -> Path:
         """The uv.lock in `folder` as one that can be installed, without the project itself."""
@@ -90,7 +101,13 @@ class Installer:
     async def freeze(self) -> str:
         """What is installed in the target, one a line."""
         frozen = self.scratch / "frozen.txt"
-        await self._uv(commands.freeze(self.python), to_file=frozen)
+        try:
+            await self._uv(commands.freeze(self.python), to_file=frozen, timeout_seconds=_INSPECT_SECONDS)
+        except BuildTimedOut as error:
+            raise InstallFailed(
+                f"The environment's Python did not start within {_INSPECT_SECONDS:g} seconds.",
+                hint="A package left something in site-packages that keeps Python from starting, such as a .pth file.",
+            ) from error
         return self._read(frozen)
 
     def settle_paths(self) -> None:
@@ -104,32 +121,56 @@ class Installer:
     async def compile_bytecode(self) -> None:
         """Compile the target's sources, or link what was compiled for another environment."""
         program = Path(bytecode.__file__)
+        cache = self.bench.home / "bytecode" if self.private else self.uv.bytecode
         code, _ = await self.bench.run(
-            [self.interpreter.executable, "-I", "-S", program, site_packages(self.target), self.uv.bytecode],
+            [self.interpreter.executable, "-I", "-S", program, site_packages(self.target), cache],
             environment=self.bench.environment,
             cwd=self.scratch,
-            writable=[self.uv.cache.parent, *self._in_place()],
+            writable=self._drafts(),
             readable=[program, self.interpreter.prefix],
             links=self._links,
         )
         if code != 0:
             raise InstallFailed("Compiling the environment's bytecode failed.")
 
-    def _in_place(self) -> list[Path]:
-        """What has to be shown at its own place: all that is not reached through the link."""
-        return [path for path in (self.sources, self.target) if not any(map(path.is_relative_to, self._links))]
+    def _drafts(self) -> list[Path]:
+        """Where the target is made: its own place only, or all places beside the cache, for links to it."""
+        places = [self.sources, self.target]
+        made = list(self._links.values()) if self.private else [self.uv.cache.parent]
+        return [*made, *(path for path in places if not any(map(path.is_relative_to, self._links)))]
+
+    @property
+    def _filled(self) -> bool:
+        return any(site_packages(self.target).glob("*.dist-info"))
+
+    def _ground(self) -> tuple[str, bytes]:
+        """What decides which Python the target has."""
+        try:
+            return str(self.python.readlink()), read_plain(self.target / "pyvenv.cfg")
+        except OSError:
+            return "", b""
 
     async def _uv(
-        self, arguments: Sequence[str | Path], *, readable: Sequence[Path] = (), to_file: Path | None = None
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        readable: Sequence[Path] = (),
+        to_file: Path | None = None,
+        look: bool = False,
+        timeout_seconds: float | None = None,
     ) -> None:
+        """Run uv. The shared way lets it run a Python only to `look` at one that has nothing of a package."""
         await self.uv.run(
             self.bench,
             arguments,
             cwd=self.sources,
-            writable=[self.scratch, *self._in_place()],
+            writable=[self.scratch, *self._drafts()],
             readable=[self.interpreter.prefix, *readable],
             links=self._links,
             to_file=to_file,
+            private=self.private,
+            hidden=() if self.private or look else self.interpreter.library,
+            timeout_seconds=timeout_seconds,
         )
 
 

@@ -51,6 +51,11 @@ class Interpreter:
         words = (self.implementation.lower(), self.version, sys.platform, platform.machine(), libc)
         return "-".join(word for word in words if word)
 
+    @property
+    def library(self) -> tuple[Path, ...]:
+        """The folders of its standard library: without them it runs nothing."""
+        return tuple(path for path in self.prefix.glob(f"lib*/python{self.feature}") if path.is_dir())
+
 
 def own_interpreter() -> Interpreter:
     """The one that runs us, below any virtual environment."""

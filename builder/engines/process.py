@@ -24,7 +24,7 @@ from builder.engines.leftovers import end_others, remove_scratch
 from builder.engines.narration import Say, ago, narrate
 from builder.engines.postbuild import run_post_build
 from builder.engines.server import make_server, server_id
-from builder.engines.uv import Bench, Uv, find_uv
+from builder.engines.uv import Bench, SourceNeeded, Uv, find_uv
 from builder.fetch import read_tree
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event
@@ -35,9 +35,6 @@ from registry.untrusted import write_plain
 BUILDER_VERSION = "process-1"
 _KINDS = frozenset({Kind.PYTHON, Kind.PIPFILE})
 _SHORT_KEY = 12
-#: For the server environment, which everybody trusts: code that runs in a build can write to the cache, and to whatever
-#: is linked to it.
-_UNSHARED = ("--no-cache", "--link-mode=copy")
 _OTHER_ENGINES = "Launch it on a Bindery with the docker or kubernetes engine"
 
 
@@ -117,8 +114,8 @@ class ProcessEngine:
             begun = time.monotonic()
             await say("Making the server environment (JupyterLab), once for all repositories\n")
             name = f"server-{secrets.token_hex(4)}"
-            async with self._draft(path), self._installer(name, self._interpreters.own, say, path) as installer:
-                await make_server(installer, *_UNSHARED)
+            async with self._draft(path), self._installer(name, own, say, path) as installer:
+                await make_server(installer)
                 self._store.settle(path)
                 self._store.finish_server(
                     identity, {"python": self._interpreters.own.version, "created_at": time.time()}
@@ -160,16 +157,24 @@ class ProcessEngine:
             if found := await asyncio.to_thread(self._store.environment, key):
                 await say(f"Environment {short} was built meanwhile: reused\n")
                 return found
-            return await self._make_environment(job, path, say)
+            if not job.plan.needs_tree:
+                with suppress(SourceNeeded):
+                    return await self._make_environment(job, path, say, private=False)
+                await say("A package has to be built from its source: once more, apart from the shared cache\n")
+            return await self._make_environment(job, path, say, private=True)
 
-    async def _make_environment(self, job: BuildJob, path: Path, say: Say) -> StoredEnvironment:
+    async def _make_environment(self, job: BuildJob, path: Path, say: Say, *, private: bool) -> StoredEnvironment:
         plan, begun = job.plan, time.monotonic()
         self._uv.require()
         interpreter = await self._interpreters.get(plan.python)
         key = plan.environment_key
-        await say(f"Building environment {key[:_SHORT_KEY]} with Python {interpreter.version} ({plan.python_reason})\n")
+        if plan.needs_tree or not private:
+            await say(
+                f"Building environment {key[:_SHORT_KEY]} with Python {interpreter.version} ({plan.python_reason})\n"
+            )
         source = path / "source" if plan.needs_tree else None
-        async with self._draft(path), self._installer(job.build_id, interpreter, say, path, source) as installer:
+        made_by = self._installer(job.build_id, interpreter, say, path, source, private=private)
+        async with self._draft(path), made_by as installer:
             await self._bring_files(job, installer)
             lock, joined = await make_environment(plan, installer)
             self._store.settle(path)
@@ -237,7 +242,14 @@ class ProcessEngine:
 
     @asynccontextmanager
     async def _installer(
-        self, build_id: str, interpreter: Interpreter, say: Say, target: Path, sources: Path | None = None
+        self,
+        build_id: str,
+        interpreter: Interpreter,
+        say: Say,
+        target: Path,
+        sources: Path | None = None,
+        *,
+        private: bool = True,
     ) -> AsyncGenerator[Installer, None]:
         scratch = self._store.root / "builds" / build_id / "engine"
         source = sources or scratch / "source"
@@ -255,7 +267,7 @@ class ProcessEngine:
         self._active.add(build_id)
         try:
             async with folders(scratch / "files", home / "tmp", source, remove=scratch):
-                yield Installer(self._uv, bench, interpreter, scratch / "files", source, target)
+                yield Installer(self._uv, bench, interpreter, scratch / "files", source, target, private)
         finally:
             self._active.discard(build_id)
             with suppress(OSError):

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uv as uv_package
@@ -36,6 +36,17 @@ _LAST_LINES = 400
 #: Lines that tell a visitor nothing.
 _SILENT = ("Using Python ", "Using CPython ", "warning: The `--pylock` option is experimental")
 _MESSAGE_LENGTH = 600
+_ERROR = re.compile(r"\s*(error:|\u00d7)")
+#: uv's words where a package's code, or an environment's Python, would have had to run.
+_SOURCE_NEEDED = re.compile(
+    r"failed to (download and )?build|failed to inspect|querying python|usable wheels|from source is disabled|"
+    r"building source distributions? .*disabled|no-binary",
+    re.IGNORECASE,
+)
+
+
+class SourceNeeded(InstallFailed):
+    """A package has to be built, and the shared cache is no place for that."""
 
 
 def find_uv() -> Path | None:
@@ -82,25 +93,34 @@ class Bench:
         writable: Sequence[Path] = (),
         readable: Sequence[Path] = (),
         links: Mapping[Path, Path] | None = None,
+        hidden: Sequence[Path] = (),
+        timeout_seconds: float | None = None,
+        hold_errors: bool = False,
     ) -> tuple[int, str]:
-        """Run a program in the box, say what it says, and return its exit code and the end of its output."""
+        """Run a program in the box, say what it says, and return its exit code and the end of its output.
+
+        With `hold_errors` nothing is said from its first error on: `errors` finds that in the output.
+        """
         last: deque[str] = deque(maxlen=_LAST_LINES)
+        limit = timeout_seconds or self.timeout_seconds
+        held = False
 
         async def on_line(line: str) -> None:
             for path, name in self.renamed.items():
                 line = line.replace(path, name)
             last.append(line)
-            if line.startswith(_SILENT):
+            nonlocal held
+            held = held or (hold_errors and _ERROR.match(line) is not None)
+            if held or line.startswith(_SILENT):
                 return
             await self.say(line if line.endswith("\n") else f"{line}\n")
 
-        command = self.sandbox.wrap(argv, writable=[self.home, *writable], readable=readable, links=links)
+        sandbox = replace(self.sandbox, hidden=(*self.sandbox.hidden, *hidden))
+        command = sandbox.wrap(argv, writable=[self.home, *writable], readable=readable, links=links)
         try:
-            code = await run_lines(
-                command, env=environment, timeout_seconds=self.timeout_seconds, on_line=on_line, cwd=cwd
-            )
+            code = await run_lines(command, env=environment, timeout_seconds=limit, on_line=on_line, cwd=cwd)
         except ProcessTimeout as error:
-            raise BuildTimedOut(f"The build took longer than {self.timeout_seconds:g} seconds.") from error
+            raise BuildTimedOut(f"The build took longer than {limit:g} seconds.") from error
         finally:
             if not self.sandbox.active:
                 await asyncio.shield(asyncio.to_thread(end_build, self.root, self.build_id))
@@ -112,10 +132,19 @@ class Uv:
     """uv with a cache in the data directory.
 
     The cache is Bindery's own, on the file system of the environments: so their files are hard links to it, which
-    makes an environment in a fraction of the time that copies take. A user's own cache is left alone, because whoever
-    writes to a hard link writes to the cache, and builds run code of strangers. Environments are only ever read after
-    they are made. In the box, links need one mount for both ends: environments are made beside the cache. Where links
-    are impossible uv copies.
+    makes an environment in a fraction of the time that copies take. Whoever writes to such a file writes to all
+    environments that have it, and builds run code of strangers. So there are two ways, and `run` takes either:
+
+    - The shared way. uv may write to the cache and to the drafts beside it, and runs nothing of a package: it installs
+      wheels only, and in the box Python has no standard library, so nothing can be built, not even to learn what it
+      needs. An environment's own Python is looked at while it is empty; what uv remembers of that serves afterwards,
+      so no `.pth` file runs either. Versions are chosen as they would be anyway, not by who has a wheel.
+    - The private way, where that fails with `SourceNeeded`, and from the start where a repository's own files are
+      installed or its code has run. The whole environment is made anew with a cache of the build's own that goes
+      with it, as copies; of what others see nothing is writable but the environment's own draft.
+
+    Without a box nothing keeps a build from writing anywhere. In the box, links need one mount for both ends:
+    environments are made beside the cache. Where links are impossible uv copies.
     """
 
     program: Path | None
@@ -145,40 +174,58 @@ class Uv:
         readable: Sequence[Path] = (),
         links: Mapping[Path, Path] | None = None,
         to_file: Path | None = None,
+        private: bool = False,
+        hidden: Sequence[Path] = (),
+        timeout_seconds: float | None = None,
     ) -> None:
-        """Run uv; with `to_file` what it prints goes there. Raises what its failure means."""
+        """Run uv, the shared way or the private one; with `to_file` what it prints goes there.
+
+        Raises what its failure means.
+        """
         program = self.require()
-        for folder in (self.cache, self.bytecode):
+        cache = bench.home / "uv-cache" if private else self.cache
+        for folder in (cache, self.bytecode):
             folder.mkdir(parents=True, exist_ok=True)
+        shared = [] if private else [self.cache.parent]
         command: list[str | Path] = [program, *arguments]
         target = "/dev/null" if to_file is None else str(to_file)
         command = ["/bin/sh", "-c", 'target=$1; shift; exec "$@" >"$target"', "uv", target, *command]
         code, output = await bench.run(
             command,
-            environment=bench.environment | self._variables(),
+            environment=bench.environment | _variables(cache) | ({"UV_LINK_MODE": "copy"} if private else {}),
             cwd=cwd,
-            writable=[self.cache.parent, *writable],
-            readable=[self.bytecode, program, *_configuration_files(), *readable],
+            writable=[*shared, *writable],
+            readable=[*([] if private else [self.bytecode]), program, *_configuration_files(), *readable],
             links=links,
+            hidden=hidden,
+            timeout_seconds=timeout_seconds,
+            hold_errors=not private,
         )
-        if code != 0:
-            raise failure(output, code)
+        if code == 0:
+            return
+        problem = failure(output, code)
+        if not private:
+            if _SOURCE_NEEDED.search(output) and not isinstance(problem, DiskFull):
+                raise SourceNeeded(problem.message, hint=problem.hint)
+            await bench.say(errors(output))
+        raise problem
 
-    def _variables(self) -> dict[str, str]:
-        chosen = {name: value for name, value in os.environ.items() if _SETTINGS.fullmatch(name)}
-        files = _configuration_files()
-        configuration = {"UV_CONFIG_FILE": str(files[0])} if files else {"UV_NO_CONFIG": "1"}
-        return {
-            **configuration,
-            **chosen,
-            "UV_CACHE_DIR": str(self.cache),
-            "UV_NO_PROGRESS": "1",
-            "UV_PYTHON_DOWNLOADS": "never",
-            "NO_COLOR": "1",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
+
+def _variables(cache: Path) -> dict[str, str]:
+    chosen = {name: value for name, value in os.environ.items() if _SETTINGS.fullmatch(name)}
+    files = _configuration_files()
+    configuration = {"UV_CONFIG_FILE": str(files[0])} if files else {"UV_NO_CONFIG": "1"}
+    return {
+        **configuration,
+        **chosen,
+        "UV_CACHE_DIR": str(cache),
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "NO_COLOR": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+    }
 
 
 def _configuration_files() -> list[Path]:
@@ -187,6 +234,13 @@ def _configuration_files() -> list[Path]:
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = Path(named) if named else folder / "uv" / "uv.toml"
     return [path] if path.is_file() else []
+
+
+def errors(output: str) -> str:
+    """uv's output from its first error on."""
+    lines = output.splitlines(keepends=True)
+    start = next((number for number, line in enumerate(lines) if _ERROR.match(line)), len(lines))
+    return "".join(lines[start:])
 
 
 def failure(output: str, code: int) -> BinderyError:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +30,12 @@ from bindery.errors import (
 )
 from bindery.settings import BuildSettings, Settings
 from builder.engines.base import BuildJob
+from builder.engines.installer import Installer, folders
+from builder.engines.interpreters import own_interpreter
 from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.engines.process import ProcessEngine
+from builder.engines.uv import Bench as EngineBench
+from builder.engines.uv import SourceNeeded, Uv, find_uv
 from builder.plan import Install, Kind, Plan, Source
 from db.events import Event
 from registry.directory import DirectoryStore, StoredImage
@@ -384,14 +389,90 @@ async def test_links_that_a_build_plants_are_not_followed(
     beside.mkdir()
     job = bench.job({"setup.py": setup, "thing.py": "x = 1\n"}, Install(Source.PROJECT, (".",)), needs_tree=True)
     image, _ = await _build(engine, store, job)
-    assert (store.root / "cache" / "making" / "..+beside").is_dir()
+    planted = store.root / "cache" / "making" / "..+beside"
+    assert not planted.exists()
     assert treasure.read_text() == "gold"
     for name in ("lock.txt", "environment.json"):
         assert (image.environment / name).is_file()
         assert not (image.environment / name).is_symlink()
+    planted.mkdir()
     await engine.reap([])
     assert beside.is_dir()
-    assert not (store.root / "cache" / "making" / "..+beside").exists()
+    assert not planted.exists()
+
+
+async def test_code_that_runs_in_a_build_cannot_write_to_what_others_run(
+    engine: ProcessEngine, store: DirectoryStore, bench: Bench
+) -> None:
+    if not engine.sandbox.active:
+        pytest.skip(f"no sandbox here: {engine.sandbox.reason}")
+    other, _ = await _build(engine, store, bench.job({"requirements.txt": "six==1.16.0\n"}, REQUIREMENTS))
+    cache = store.root / "cache"
+    foreign = cache / "making" / "environments+other"
+    foreign.mkdir()
+    (foreign / "other.py").write_text("x = 1\n")
+    attack = (
+        "import pathlib\nfrom setuptools import setup\n"
+        f"for place in {[str(cache), str(other.environment)]!r}:\n"
+        "    for path in pathlib.Path(place).rglob('*.py*'):\n"
+        "        try:\n"
+        "            if path.name.startswith(('six', 'other')):\n"
+        "                path.write_bytes(b'raise SystemExit')\n"
+        "        except OSError:\n"
+        "            pass\n"
+        "setup(name='thing', version='1', py_modules=['thing'], install_requires=['six==1.16.0'])\n"
+    )
+    installs = [Install(Source.FILES, ("requirements.txt",)), Install(Source.PROJECT, (".",))]
+    files: dict[str, str | Path] = {"setup.py": attack, "thing.py": "x = 1\n", "requirements.txt": "six==1.16.0\n"}
+    image, _ = await _build(engine, store, bench.job(files, *installs, needs_tree=True))
+    assert _python(image, "import six, thing; print(six.__version__)") == "1.16.0"
+    assert _python(other, "import six; print(six.__version__)") == "1.16.0"
+    assert (foreign / "other.py").read_text() == "x = 1\n"
+    shared = {(path.stat().st_dev, path.stat().st_ino) for path in cache.rglob("*") if path.is_file()}
+    own = [path for path in image.environment.rglob("*.py*") if path.is_file() and not path.is_symlink()]
+    assert own
+    assert not [path for path in own if (path.stat().st_dev, path.stat().st_ino) in shared]
+    await engine.reap([])
+
+
+async def test_a_package_without_a_wheel_is_built_apart_from_the_cache(
+    engine: ProcessEngine, store: DirectoryStore, bench: Bench
+) -> None:
+    image, log = await _build(engine, store, bench.job({"requirements.txt": "docopt\nsix\n"}, REQUIREMENTS))
+    assert "has to be built from its source" in log
+    assert "error" not in log.lower()
+    assert _python(image, "import docopt; print(docopt.__version__)") == "0.6.2"
+    assert (site_packages(image.environment) / "six.py").stat().st_nlink == 1
+    assert not list((store.root / "cache" / "uv").glob("archive-v*/**/docopt.py"))
+
+
+async def test_a_wheel_that_brings_its_own_python_does_not_get_the_cache(
+    engine: ProcessEngine, store: DirectoryStore, bench: Bench
+) -> None:
+    """What it puts in Python's place is run where it harms only itself."""
+    wheel = bench.folder / "odd-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("odd-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+        archive.writestr("odd-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("odd-1.dist-info/RECORD", "")
+        archive.writestr("odd-1.data/data/pyvenv.cfg", "home = /nowhere\n")
+    sources = bench.folder / "sources"
+    target = store.environment_path("odd")
+    interpreter = own_interpreter()
+
+    async def say(line: str) -> None:
+        return None
+
+    home = bench.folder / "home"
+    box = EngineBench("odd", store.root, home, engine.sandbox, say, 60)
+    async with folders(bench.folder / "scratch", home / "tmp", sources, remove=home):
+        store.begin(target)
+        uv = Uv(find_uv(), store.root / "cache" / "uv")
+        installer = Installer(uv, box, interpreter, bench.folder / "scratch", sources, target)
+        await installer.create()
+        with pytest.raises(SourceNeeded):
+            await installer.install("--no-deps", wheel, readable=[wheel])
+        store.discard(target)
 
 
 async def test_another_python_is_used_where_there_is_one(
