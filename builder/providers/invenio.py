@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, Field
 from yarl import URL
 
-from bindery.errors import InvalidSpec
+from bindery.errors import HostUnreachable, InvalidSpec, RepositoryNotFound
 from bindery.settings import FetchSettings, ProviderSettings
 from builder.archive_download import Part, bring
 from builder.fetch import Tell
@@ -79,13 +79,27 @@ class InvenioHosts:
 
     async def published(self, record: Record) -> Record:
         """The version that a record's id means now: a concept's id means its newest version."""
-        url = URL(f"{record.base}/api/records/{record.id}")
-        absent = f"There is no record {record.id} at {url.host}."
-        answer = await Api(self.client).read(_Record, url, absent)
+        try:
+            answer = await self._answer(record)
+        except RepositoryNotFound:
+            # Not every server's interface knows concepts; their pages lead to the newest version.
+            newest = await self._shown(record)
+            if newest is None or newest.id == record.id:
+                raise
+            answer = await self._answer(newest)
         identity = str(answer.id)
         if not RECORD_ID.fullmatch(identity):
-            raise InvalidSpec(f"{url.host} calls the record {identity[:60]!r}.", hint="Tell the operator of that host.")
+            raise HostUnreachable(f"{record.base} calls the record {identity[:60]!r}, which is no id.")
         return Record(record.base, identity, answer.links.files)
+
+    async def _answer(self, record: Record) -> _Record:
+        url = URL(f"{record.base}/api/records/{record.id}")
+        return await Api(self.client).read(_Record, url, f"There is no record {record.id} at {url.host}.")
+
+    async def _shown(self, record: Record) -> Record | None:
+        """The record whose page a record's page leads to."""
+        async with self.client.get(URL(record.page), {"Accept": "text/html"}) as response:
+            return self.named(response.url) if response.status == 200 else None
 
     async def parts(self, record: Record) -> list[Part]:
         """The record's files."""

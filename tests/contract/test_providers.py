@@ -413,6 +413,10 @@ class TestArchives:
         tree = await read_tree(tmp_path / "x.git", await world.fetch(old, tmp_path / "x.git"), LIMITS)
         assert set(tree.entries) == {"old.txt"}
 
+    async def test_a_concept_that_only_pages_know(self, world: World) -> None:
+        world.apis.faults["/api/records/100"] = (404, {}, b"{}")
+        assert (await world.resolve("zenodo", "10.5281/zenodo.100")).ref == "102"
+
     async def test_a_doi_of_another_host_is_said_so(self, world: World) -> None:
         world.apis.dois["10.5281/zenodo.7"] = "https://example.org/elsewhere"
         with pytest.raises(BinderyError) as caught:
