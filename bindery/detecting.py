@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bindery.engines import chosen, workbench
+from bindery.engines import Workbench, chosen, workbench
 from bindery.errors import BinderyError
 from bindery.repository import read, spec
 from bindery.settings import Settings
@@ -29,26 +29,32 @@ from registry.reference import image_reference
 async def detect(repository: str, ref: str, as_json: bool, settings: Settings, output: Console) -> None:
     """Print what a build would do. Raises the `BinderyError` that a launch would end with before it builds."""
     settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
-    bench = await workbench(settings)
+    async with workbench(settings) as bench:
+        facts, known = await _facts(repository, ref, settings, bench)
+    if as_json:
+        output.out(json.dumps(facts, indent=2))
+        return
+    _print(facts, known, output)
+
+
+async def _facts(
+    repository: str, ref: str, settings: Settings, bench: Workbench
+) -> tuple[dict[str, Any], EnvironmentInfo | None]:
     engine = bench.builder
     resolved, plan = await _planned(repository, ref, settings, engine)
     known = await engine.find(plan.environment_key)
     image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, engine.context.identity)
-    stored = await bench.stock.has(image)
     refusal, further = _refusal(engine, plan)
-    facts: dict[str, Any] = {
+    facts = {
         **plan.to_dict(),
         "warnings": [*plan.warnings, *further],
         "repo_url": resolved.repo_url,
         "ref": resolved.ref,
         "environment_built": known is not None,
-        "image_built": stored,
+        "image_built": await bench.stock.has(bench.image_prefix + image),
         "refused": refusal and {"code": refusal.code, "message": refusal.message, "hint": refusal.hint},
     }
-    if as_json:
-        output.out(json.dumps(facts, indent=2))
-        return
-    _print(facts, known, output)
+    return facts, known
 
 
 async def _planned(repository: str, ref: str, settings: Settings, engine: EnvironmentBuilder) -> tuple[Resolved, Plan]:

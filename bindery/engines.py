@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bindery.errors import ToolMissing
 from bindery.settings import EngineName, Settings
@@ -16,6 +17,9 @@ from launcher.spawners.process import ProcessSpawner
 from registry.directory import DirectoryStore
 from registry.stock import DirectoryStock, Stock
 
+if TYPE_CHECKING:
+    from builder.engines.docker_registry import Shelf
+
 NO_ISOLATION = "This service runs notebooks as processes of this machine: only launch repositories that you trust."
 
 
@@ -25,6 +29,8 @@ class Workbench:
 
     builder: EnvironmentBuilder
     stock: Stock
+    #: What stands before every image's name.
+    image_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,26 +59,51 @@ async def chosen(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine": EngineName.DOCKER})
 
 
-async def workbench(settings: Settings) -> Workbench:
+@contextlib.asynccontextmanager
+async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     """The engine's building side, without anything running. Raises `ToolMissing` when the engine is not there."""
-    if settings.engine is EngineName.DOCKER:
-        # Imported where it is used, here and below: a laptop's service need not hold it in memory.
-        from builder.engines.docker import DockerEngine
-        from builder.engines.docker_stock import DockerStock
+    if settings.engine is not EngineName.DOCKER:
+        yield Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
+        return
+    # Imported where it is used, here and below: a laptop's service need not hold it in memory.
+    from builder.engines.docker import DockerEngine
+    from builder.engines.docker_shelved import ShelvedDockerEngine
+    from builder.engines.docker_stock import DockerStock
 
-        docker = await DockerEngine.open(settings)
-        return Workbench(docker, DockerStock(docker.docker))
-    return Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
+    docker = await DockerEngine.open(settings)
+    async with _shelf(settings) as shelf:
+        builder: EnvironmentBuilder = docker
+        if shelf is not None:
+            builder = ShelvedDockerEngine(docker, shelf, settings.data_dir, settings.build.content_folder)
+        yield Workbench(builder, DockerStock(docker.docker, shelf), "" if shelf is None else shelf.prefix)
 
 
-async def stock(settings: Settings) -> Stock:
+@contextlib.asynccontextmanager
+async def stock(settings: Settings) -> AsyncIterator[Stock]:
     """The engine's images alone, for looking at them from outside of the service."""
-    if settings.engine is EngineName.DOCKER:
-        from builder.engines.docker_cli import find_docker
-        from builder.engines.docker_stock import DockerStock
+    if settings.engine is not EngineName.DOCKER:
+        yield DirectoryStock(DirectoryStore(settings.data_dir))
+        return
+    from builder.engines.docker_cli import find_docker
+    from builder.engines.docker_stock import DockerStock
 
-        return DockerStock(await find_docker())
-    return DirectoryStock(DirectoryStore(settings.data_dir))
+    async with _shelf(settings) as shelf:
+        yield DockerStock(await find_docker(), shelf)
+
+
+@contextlib.asynccontextmanager
+async def _shelf(settings: Settings) -> AsyncIterator[Shelf | None]:
+    if not settings.registry.url:
+        yield None
+        return
+    from builder.engines.docker_registry import Shelf
+    from registry.client import ClientSettings, open_client
+    from registry.names import Location
+
+    location = Location.parse(settings.registry.url)
+    plain, bundle = settings.registry.plain_http_hosts, settings.build.ca_bundle
+    async with open_client(ClientSettings.of(location, plain_http=plain, ca_bundle=bundle)) as client:
+        yield Shelf(client, location)
 
 
 @contextlib.asynccontextmanager
@@ -100,13 +131,15 @@ async def _process(settings: Settings) -> AsyncIterator[Engine]:
 async def _docker(settings: Settings) -> AsyncIterator[Engine]:
     from launcher.spawners.docker import DockerSpawner
 
-    bench = await workbench(settings)
-    async with DockerSpawner(
-        settings.docker,
-        settings.session,
-        instance=_instance(settings),
-        allow_origin=settings.cors_allow_origin,
-    ) as spawner:
+    async with (
+        workbench(settings) as bench,
+        DockerSpawner(
+            settings.docker,
+            settings.session,
+            instance=_instance(settings),
+            allow_origin=settings.cors_allow_origin,
+        ) as spawner,
+    ):
         yield Engine(bench, spawner, lasting=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from rich.console import Console
 from rich.table import Table
@@ -10,20 +12,22 @@ from rich.table import Table
 from bindery.engines import chosen, stock
 from bindery.housekeeping import Housekeeping
 from bindery.settings import MIB, RetentionSettings, Settings
-from bindery.wiring import Rows, rows
+from bindery.wiring import rows
 
 
-async def _housekeeping(settings: Settings, stored: Rows, marks: RetentionSettings) -> Housekeeping:
-    return Housekeeping(await stock(await chosen(settings)), stored.images, stored.sessions, stored.builds, marks)
+@contextlib.asynccontextmanager
+async def _housekeeping(settings: Settings, marks: RetentionSettings) -> AsyncIterator[Housekeeping]:
+    settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with rows(settings) as stored, stock(settings) as held:
+        yield Housekeeping(held, stored.images, stored.sessions, stored.builds, marks)
 
 
 async def show_images(settings: Settings, output: Console) -> None:
     """List the images: the last used first."""
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with rows(settings) as stored:
-        inventory = await (await _housekeeping(settings, stored, settings.retention)).inventory()
-        records = {record.reference: record for record in await stored.images.all()}
+    async with _housekeeping(settings, settings.retention) as keeper:
+        inventory = await keeper.inventory()
+        records = {record.reference: record for record in await keeper.images.all()}
     table = Table("Repository", "Commit", "Own MiB", "Environment", "MiB", "Shared by", "Last used", box=None)
     for image in sorted(inventory.images, key=lambda image: -image.used_at):
         record = records.get(image.reference)
@@ -43,10 +47,7 @@ async def show_images(settings: Settings, output: Console) -> None:
 
 async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, output: Console) -> None:
     """Remove the images that were used longest ago, down to the low mark."""
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with rows(settings) as stored:
-        keeper = await _housekeeping(settings, stored, marks)
+    async with _housekeeping(settings, marks) as keeper:
         plan = await keeper.plan()
         if not dry_run:
             plan = await keeper.carry_out(plan)

@@ -197,6 +197,16 @@ class DockerSettings(_Section):
     )
 
 
+class RegistrySettings(_Section):
+    url: str = Field(
+        "",
+        description="Docker engine: registry that keeps the images, host[:port][/prefix]; empty: its own store.",
+    )
+    plain_http_hosts: tuple[str, ...] = Field(
+        (), description="Registries that speak no https, beside those on loopback (JSON list of host[:port])."
+    )
+
+
 class RateLimitSettings(_Section):
     limit: int = Field(
         0,
@@ -261,6 +271,7 @@ class Settings(BaseSettings):
     build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
     session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")
     docker: DockerSettings = Field(default_factory=DockerSettings, description="The docker engine.")
+    registry: RegistrySettings = Field(default_factory=RegistrySettings, description="Where images are kept.")
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
     build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images.")

@@ -200,6 +200,7 @@ def _launches(settings: Settings, stored: Rows, running: Engine, feeds: Feeds, r
         image_exists=running.workbench.stock.has,
         runtime=running.workbench.builder.context.identity,
         max_sessions=settings.session.max_total,
+        image_prefix=running.workbench.image_prefix,
     )
 
 

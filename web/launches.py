@@ -76,6 +76,8 @@ class Launches:
     #: Identity of everything outside of the repository that images depend on.
     runtime: str
     max_sessions: int
+    #: What stands before every image's name: a registry's host and path, with a slash at the end.
+    image_prefix: str = ""
     #: Sessions whose visitors look on now.
     watching: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.time
@@ -177,7 +179,8 @@ class Launches:
 
     async def _wanted(self, resolved: Resolved) -> tuple[str, Build | None]:
         """The image's reference, and the build that makes it if it is not there."""
-        image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
+        name = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
+        image = self.image_prefix + name
         return image, await self._once(image, lambda: self._build_of(image, resolved))
 
     async def _build_of(self, image: str, resolved: Resolved) -> Build | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from builder.engines.docker_cli import Docker, Image
 from builder.engines.docker_images import DRAFTS, ENVIRONMENTS, KEY, environment_name
+from builder.engines.docker_registry import Shelf
+from registry.names import Reference
 from registry.retention import Holding, Inventory
 
 
@@ -14,6 +16,7 @@ class DockerStock:
     """The stock of the docker engine: images by the label that names their environment."""
 
     docker: Docker
+    shelf: Shelf | None = None
 
     async def inventory(self) -> Inventory:
         """See `Stock`. An image's own bytes are what it has on top of its environment."""
@@ -29,16 +32,22 @@ class DockerStock:
         return Inventory(images, environments)
 
     async def has(self, reference: str) -> bool:
-        """See `Stock`."""
+        """See `Stock`. With a registry, that is where images are."""
+        if self.shelf is not None:
+            return await self.shelf.has(Reference.parse(reference))
         return await self.docker.image(reference) is not None
 
     async def remove_image(self, reference: str) -> None:
         """See `Stock`. A container that still uses it keeps it."""
         await self.docker.untag(reference)
+        if self.shelf is not None:
+            await self.shelf.remove(Reference.parse(reference))
 
     async def remove_environment(self, key: str) -> None:
         """See `Stock`."""
         await self.docker.untag(environment_name(key))
+        if self.shelf is not None:
+            await self.shelf.remove(self.shelf.environment(key))
 
     async def _names(self) -> list[str]:
         template = "{{.Repository}}:{{.Tag}}"

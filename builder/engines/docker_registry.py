@@ -1,0 +1,88 @@
+"""A registry behind the docker engine: environments are pushed once, a commit's files are composed onto them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bindery.errors import RegistryRefused
+from builder.engines.docker_cli import Docker
+from registry.client import RegistryClient
+from registry.compose import Composed, ConfigChanges, compose
+from registry.folder import folder_items
+from registry.layer import Part, make_layer
+from registry.names import Location, Reference
+
+#: How long pushing an image may take, in seconds.
+PUSH_SECONDS = 3600.0
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_LINE = 120
+
+Say = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the docker engine keeps its images for other machines.
+
+    - An image's tag is written last: it is there whole, or not at all.
+    - What the registry has already is not sent again.
+    """
+
+    client: RegistryClient
+    location: Location
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every image's name."""
+        path = f"{self.location.prefix}/" if self.location.prefix else ""
+        return f"{self.location.host}/{path}"
+
+    def environment(self, key: str) -> Reference:
+        """The name of an environment in the registry."""
+        return self.location.reference(f"bindery-environment:{key}")
+
+    async def has(self, reference: Reference) -> bool:
+        """Whether an image is in the registry."""
+        return await self.client.head(reference) is not None
+
+    async def remove(self, reference: Reference) -> None:
+        """Remove an image from the registry; one that is not there is no error."""
+        found = await self.client.head(reference)
+        if found is not None:
+            await self.client.delete(reference.repository, found.digest)
+
+    async def push(self, docker: Docker, local: str, target: Reference, say: Say) -> None:
+        """Push an image of the engine's own store under a name of the registry, unless it is there.
+
+        Raises `RegistryRefused` with the engine's words.
+        """
+        if await self.has(target):
+            return
+        await say(f"Pushing to {target.repository}\n")
+        if local != str(target):
+            await docker.run("tag", local, str(target))
+        ended = await docker.run("push", "--quiet", str(target), timeout_seconds=PUSH_SECONDS)
+        if ended.returncode != 0:
+            words = ended.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise RegistryRefused(
+                f"The image could not be pushed to {target.repository}: {words[-1][:_LINE]}",
+                hint="The operator has to look at the registry, and at docker login.",
+            )
+
+    async def compose(
+        self, key: str, target: Reference, content: Path, folder: str, changes: ConfigChanges, scratch: Path
+    ) -> Composed:
+        """Put a work tree onto an environment that the registry has, as one layer, without pulling anything."""
+        path = scratch / "content.tar.gz"
+        layer = await make_layer([Part(folder.strip("/"), folder_items(content))], path)
+        try:
+            architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+            return await compose(
+                self.client, self.environment(key), target, [layer], changes, architecture=architecture
+            )
+        finally:
+            path.unlink(missing_ok=True)

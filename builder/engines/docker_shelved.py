@@ -1,0 +1,137 @@
+"""The docker engine with a registry behind it: any machine with the same registry goes on where this one ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bindery.sandbox import no_sandbox
+from builder.engines.base import BuildJob, EnvironmentInfo
+from builder.engines.content import WorkTree
+from builder.engines.docker import DockerEngine
+from builder.engines.docker_images import environment_name, image_labels
+from builder.engines.docker_registry import PUSH_SECONDS, Shelf
+from builder.engines.installer import disk_errors
+from builder.engines.narration import Say, narrate
+from builder.engines.uv import Bench
+from builder.plan import Kind, Plan, PlanContext
+from db.events import Event
+from registry.compose import ConfigChanges
+from registry.directory import remove_tree
+from registry.names import Reference
+
+#: Kinds whose environments know where a repository's files and their start script go.
+_COMPOSED = frozenset({Kind.PYTHON, Kind.PIPFILE})
+
+
+@dataclass(frozen=True)
+class ShelvedDockerEngine:
+    """An `EnvironmentBuilder`: `engine` builds, `shelf` keeps.
+
+    - An environment that another machine has built is pulled, not built.
+    - Where nothing of the repository has to run, its files are composed onto the environment in the registry: nothing
+      is pulled, and the engine has nothing to do.
+    """
+
+    engine: DockerEngine
+    shelf: Shelf
+    root: Path
+    content_folder: str
+
+    @property
+    def context(self) -> PlanContext:
+        """See `EnvironmentBuilder`."""
+        return self.engine.context
+
+    def check(self, plan: Plan) -> tuple[str, ...]:
+        """See `EnvironmentBuilder`."""
+        return self.engine.check(plan)
+
+    async def find(self, key: str) -> EnvironmentInfo | None:
+        """See `EnvironmentBuilder`. The lock of one that only the registry has is known once it is pulled."""
+        if found := await self.engine.find(key):
+            return found
+        if await self.shelf.has(self.shelf.environment(key)):
+            return EnvironmentInfo(key, created_at=0.0, lock="", joined=True)
+        return None
+
+    async def environment(self, job: BuildJob) -> AsyncGenerator[Event, None]:
+        """See `EnvironmentBuilder`."""
+        key = job.plan.environment_key
+        target = self.shelf.environment(key)
+        if await self.shelf.has(target):
+            yield Event("building", f"Environment {key[:12]} is in the registry: reused\n")
+            work = [] if _composed(job.plan) else [narrate(partial(self._pull, key))]
+        else:
+            work = [self.engine.environment(job), self._push(environment_name(key), target)]
+        async for event in _each(work):
+            yield event
+
+    async def image(self, job: BuildJob) -> AsyncGenerator[Event, None]:
+        """See `EnvironmentBuilder`."""
+        target = Reference.parse(job.image)
+        if await self.shelf.has(target):
+            yield Event("building", f"Image {job.image} is in the registry: reused\n")
+            return
+        if _composed(job.plan):
+            work = [narrate(partial(self._compose, job, target))]
+        else:
+            work = [self.engine.image(job), self._push(job.image, target)]
+        async for event in _each(work):
+            yield event
+
+    async def reap(self, running: Collection[str]) -> None:
+        """See `EnvironmentBuilder`."""
+        await self.engine.reap(running)
+
+    async def _pull(self, key: str, say: Say) -> None:
+        if await self.engine.docker.image(environment_name(key)) is not None:
+            return
+        name = str(self.shelf.environment(key))
+        await say(f"Pulling {name}\n")
+        await self.engine.docker.run("pull", "--quiet", name, timeout_seconds=PUSH_SECONDS)
+        await self.engine.docker.run("tag", name, environment_name(key))
+
+    async def _push(self, local: str, target: Reference) -> AsyncGenerator[Event, None]:
+        async with aclosing(narrate(partial(self.shelf.push, self.engine.docker, local, target))) as events:
+            async for event in events:
+                yield Event("pushing", event.message)
+
+    async def _compose(self, job: BuildJob, target: Reference, say: Say) -> None:
+        folder = self.root / "builds" / job.build_id / "content"
+        await say(f"Adding the repository's files at {job.commit[:12]}\n")
+        try:
+            with disk_errors():
+                await asyncio.to_thread(remove_tree, folder)
+                await asyncio.to_thread(folder.mkdir, parents=True)
+                bench = Bench(job.build_id, self.root, folder, no_sandbox("only files are read"), say, 0)
+                start = job.plan.start
+                tree = WorkTree(folder / "files", job.repository, job.commit, bench)
+                await tree.write(job.repo_url, [start] if start else [])
+                changes = ConfigChanges(
+                    labels=image_labels(job),
+                    env={"R2D_ENTRYPOINT": f"{self.content_folder}/{start}"} if start else {},
+                )
+                done = await self.shelf.compose(
+                    job.plan.environment_key, target, tree.path, self.content_folder, changes, folder
+                )
+        finally:
+            await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+        await say(f"Stored {done.reference.repository}, {done.uploaded / 2**20:.1f} MiB new\n")
+
+
+async def _each(works: Sequence[AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
+    """What one does after the other."""
+    for work in works:
+        async with aclosing(work) as events:
+            async for event in events:
+                yield event
+
+
+def _composed(plan: Plan) -> bool:
+    """Whether an image is its environment and the repository's files, and nothing has to run."""
+    return plan.kind in _COMPOSED and plan.post_build is None and not plan.needs_tree

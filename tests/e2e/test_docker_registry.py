@@ -1,0 +1,122 @@
+"""The service on Docker with a registry behind it: what one machine built, another only pulls."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support import docker
+from tests.support.docker import Engine
+from tests.support.git_server import GitServer, Repository
+from tests.support.jupyter import notebook
+from tests.support.registry import Registry, running_registry
+from tests.support.service import Service, Visit, environment
+from tests.support.wait import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    return docker.engine()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    async with running_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def service(
+    engine: Engine, registry: Registry, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    settings = {
+        "BINDERY_ENGINE": "docker",
+        "BINDERY_BUILD__OS_IMAGE": docker.os_image(),
+        "BINDERY_REGISTRY__URL": f"{registry.host}/team",
+        "BINDERY_PROVIDERS__RESOLUTION_TTL_SECONDS": "0",
+        "DOCKER_HOST": engine.host,
+        "PATH": f"{engine.client.parent}:{environment()['PATH']}",
+    }
+    service = Service(tmp_path_factory.mktemp("shelved") / "data", environment(git_server, **settings))
+    await service.start()
+    yield service
+    await service.stop()
+    last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
+    service.environment = {**service.environment, **last}
+    await service.start()
+    await until(lambda: not containers(engine), 60, "all containers are gone")
+    await service.stop()
+
+
+def containers(engine: Engine) -> list[str]:
+    found = engine.run("ps", "--all", "--format", "{{.Names}}", "--filter", "label=io.bindery.session")
+    return [name for name in found.split() if "-shelved-" in name]
+
+
+def fresh(git_server: GitServer) -> tuple[Repository, str]:
+    name = f"shelved/{uuid.uuid4().hex[:12]}"
+    return git_server.repository(name), name
+
+
+async def output(visit: Visit, code: str) -> str:
+    assert visit.last["phase"] == "ready", visit.text
+    async with notebook(visit.last) as server, server.kernel() as kernel:
+        return (await kernel.run(code)).text
+
+
+async def test_files_are_composed_onto_an_environment_that_is_pushed_once(
+    service: Service, git_server: GitServer, registry: Registry, engine: Engine
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n", "a.txt": "first"})
+    first = await service.stream(f"gh/{name}/HEAD").read()
+    assert "pushing" in first.phases
+    assert first.last["image"].startswith(f"{registry.host}/team/gh-shelved-")
+    assert "first" in await output(first, "import tabulate; print(open('a.txt').read())")
+    commit = repository.commit({"a.txt": "second"})
+    second = await service.stream(f"gh/{name}/HEAD").read()
+    assert "reused" in second.text
+    assert "pushing" not in second.phases
+    text = await output(
+        second, "print(open('a.txt').read())\n!git log -1 --format=%H; git status --porcelain; pwd; id -u"
+    )
+    assert text.split() == ["second", commit, "/home/jovyan", "1000"]
+
+
+async def test_an_image_that_this_machine_lost_is_pulled(
+    service: Service, git_server: GitServer, engine: Engine
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n", "postBuild": "#!/bin/sh\necho built > made.txt\n"})
+    first = await service.stream(f"gh/{name}/HEAD").read()
+    assert "built" in await output(first, "print(open('made.txt').read())")
+    engine.run("rm", "--force", f"bindery-{first.last['url'].rstrip('/').rpartition('/')[2]}")
+    engine.run("image", "rm", "--force", first.last["image"])
+    second = await service.stream(f"gh/{name}/HEAD").read()
+    assert second.phases == ["built", "launching", "ready"]
+    assert "built" in await output(second, "print(open('made.txt').read())")
+
+
+async def test_another_machine_builds_nothing(
+    service: Service, git_server: GitServer, engine: Engine, tmp_path: Path
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n", "a.txt": "shared"})
+    await service.stream(f"gh/{name}/HEAD").read()
+    other = Service(tmp_path / "shelved" / "data", service.environment)
+    other.data_dir.parent.mkdir()
+    await other.start()
+    try:
+        visit = await other.stream(f"gh/{name}/HEAD").read()
+        assert visit.last["phase"] == "ready", visit.text
+        assert "is in the registry: reused" in visit.text, [event["message"] for event in visit.events]
+        assert "Installed" not in visit.text
+        engine.run("rm", "--force", f"bindery-{visit.last['url'].rstrip('/').rpartition('/')[2]}")
+    finally:
+        await other.stop()
