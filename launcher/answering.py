@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import aiohttp
 
 from bindery.errors import SessionFailed
+from bindery.own_socket import own_socket
 from launcher.spawners.base import Address, Running, Spawner
 
 #: Seconds between two looks; a server on this machine answers within a tenth of a second.
@@ -35,14 +37,17 @@ async def answers(spawner: Spawner, name: str, base_url: str, token: str) -> Add
 
 
 async def _answers(address: Address, base_url: str, token: str) -> bool:
-    connector = aiohttp.UnixConnector(address.socket) if address.socket else aiohttp.TCPConnector()
     host = "localhost" if address.socket else f"{address.host}:{address.port}"
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
-            client.get(f"http://{host}{base_url}api/status", headers={"Authorization": f"token {token}"}) as response,
-        ):
-            return response.status == 200
+        with own_socket(address.socket) if address.socket else contextlib.nullcontext() as path:
+            connector = aiohttp.UnixConnector(path) if path else aiohttp.TCPConnector()
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
+                client.get(
+                    f"http://{host}{base_url}api/status", headers={"Authorization": f"token {token}"}
+                ) as response,
+            ):
+                return response.status == 200
     except (aiohttp.ClientError, OSError, TimeoutError):
         return False

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
 import socket
-import stat
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Protocol
 
+from bindery.own_socket import own_socket
 from launcher.spawners.base import Address
 from web.traffic.watch import NEVER, Watch
 
@@ -24,35 +20,12 @@ def _connected(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
-        with _own_socket(path) as checked:
+        with own_socket(path) as checked:
             connection.connect(checked)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-@contextlib.contextmanager
-def _own_socket(path: str) -> Iterator[str]:
-    """The path, if a socket of our user is there, and no link to another program's: sessions can replace theirs.
-
-    Where the system can, what the path names afterwards does not matter any more.
-    """
-    if not hasattr(os, "O_PATH"):
-        _check_socket(os.lstat(path), path)
-        yield path
-        return
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        _check_socket(os.fstat(descriptor), path)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _check_socket(found: os.stat_result, path: str) -> None:
-    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "not a socket of ours", path)
 
 
 class User(Protocol):
