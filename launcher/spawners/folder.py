@@ -15,6 +15,7 @@ from pathlib import Path
 from bindery.errors import BinderyError, DiskFull, SessionFailed
 from bindery.process import ProcessTimeout, run
 from launcher.jupyter import write_page_settings, write_terminal_settings
+from launcher.spawners.shortcut import Shortcut
 from registry.directory import remove_tree
 
 #: Longest path that a Unix socket may have here, in bytes.
@@ -110,22 +111,30 @@ class SessionFolders:
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
         longest = len(os.fsencode(self.path)) + len("/") + MAX_NAME + len("/sock")
         #: A link that leads to the folders, in a folder of our own: only where the path of a socket would be too long.
-        self.shortcut = (
-            Path(tempfile.gettempdir()) / f"bindery-{os.getuid()}-{digest}" if longest > MAX_SOCKET_BYTES else None
-        )
+        place = Path(tempfile.gettempdir()) / f"bindery-{os.getuid()}-{digest}"
+        self._shortcut = Shortcut(place, self.path) if longest > MAX_SOCKET_BYTES else None
 
-    def make(self) -> None:
-        """Make the folder that holds them all."""
+    @property
+    def shortcut(self) -> Path | None:
+        return None if self._shortcut is None else self._shortcut.path
+
+    def open(self) -> None:
+        """Make the folder that holds them all, and the way there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.shortcut is not None:
-            _make_shortcut(self.shortcut, self.path)
+        if self._shortcut is not None:
+            self._shortcut.open()
+
+    def close(self) -> None:
+        """Remove the way there, once no session runs."""
+        if self._shortcut is not None:
+            self._shortcut.close()
 
     def of(self, name: str) -> SessionFolder | None:
         """The folder of this name, whether it exists or not; None if no session can have the name."""
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
             return None
-        way = self.path if self.shortcut is None else self.shortcut / "s"
-        return SessionFolder(self.path / name, way / name / "sock", private_tmp=self.shortcut is None)
+        way = self.path if self._shortcut is None else self._shortcut.way
+        return SessionFolder(self.path / name, way / name / "sock", private_tmp=self._shortcut is None)
 
     @property
     def ways(self) -> tuple[Path, ...]:
@@ -137,15 +146,6 @@ class SessionFolders:
         if not self.path.is_dir():
             return []
         return sorted(item.name for item in self.path.iterdir() if _NAME.fullmatch(item.name))
-
-
-def _make_shortcut(folder: Path, target: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise SessionFailed(f"{folder} belongs to somebody else.", hint="Use a data directory with a shorter path.")
-    if not (folder / "s").is_symlink():
-        (folder / "s").symlink_to(target)
 
 
 def copy_failed(reason: str) -> BinderyError:

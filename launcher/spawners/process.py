@@ -68,7 +68,7 @@ class ProcessSpawner:
 
     async def open(self) -> Self:
         """Begin to warm up, in the background."""
-        await asyncio.to_thread(self._folders.make)
+        await asyncio.to_thread(self._folders.open)
         self._nursery.open()
         return self
 
@@ -76,6 +76,7 @@ class ProcessSpawner:
         """End all sessions; their folders stay until somebody stops them."""
         await self._nursery.close()
         await asyncio.to_thread(end_processes, *self._sessions)
+        await asyncio.to_thread(self._folders.close)
 
     async def __aenter__(self) -> Self:
         return await self.open()

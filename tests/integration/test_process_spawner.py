@@ -124,6 +124,9 @@ async def test_a_long_data_directory_gets_a_short_way_to_its_sockets(images: Sto
             assert server.address.socket is not None
             assert len(server.address.socket) < 104
             assert await server.status() == 200
+            way = Path(server.address.socket).parents[2]
+            assert way.is_dir()
+        assert not way.exists()
 
 
 async def test_the_sandbox_shows_no_data_and_lets_nothing_shared_be_changed(images: StoredImages) -> None:
