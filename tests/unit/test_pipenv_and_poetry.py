@@ -58,7 +58,7 @@ def test_pipfile_lock_is_rendered_with_markers_extras_and_hashes() -> None:
 
 def test_other_indexes_are_used_and_warned_of_without_their_login() -> None:
     sources = [
-        {"url": "https://pypi.org/simple", "name": "pypi"},
+        {"url": "https://index.example.org/simple", "name": "pypi"},
         {"url": "https://me:secret@example.org/simple"},
         {"url": "https://${TOKEN}@example.org/simple"},
     ]
@@ -97,7 +97,7 @@ def test_the_repository_itself_in_a_pipfile() -> None:
 def test_pipfile_is_rendered() -> None:
     text = """
         [[source]]
-        url = "https://pypi.org/simple"
+        url = "https://index.example.org/simple"
         [packages]
         numpy = "*"
         scipy = ">=1.10,<2"
