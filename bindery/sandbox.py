@@ -41,7 +41,8 @@ class Sandbox:
     """A way to run a program so that it sees the system, and of our files only what it is given.
 
     - The system is read-only; `/tmp` and `/run` are private and empty; other processes are not to be seen.
-    - Homes and `hidden` folders (the data directory) are empty, apart from what `wrap` is given and `kept`.
+    - Homes, the places of other disks and of a server's data (`/mnt`, `/media`, `/srv`) and `hidden` folders (the data
+      directory) are empty, apart from what `wrap` is given and `kept`. The rest of the system can be read.
     - When the program ends, or whoever started it, everything it started ends too.
     - The network is shared.
 
@@ -122,7 +123,8 @@ def _private_folders() -> list[Path]:
     """Folders of this machine that hold what is nobody else's business, sockets of other programs included."""
     homes = [Path("/home"), Path("/root"), Path(pwd.getpwuid(os.getuid()).pw_dir), Path.home()]
     temporary = [Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/var/run"), Path(tempfile.gettempdir())]  # noqa: S108
-    return [folder for folder in (*homes, *temporary) if folder != Path("/")]
+    disks = [Path("/mnt"), Path("/media"), Path("/srv")]
+    return [folder for folder in (*homes, *temporary, *disks) if folder != Path("/")]
 
 
 def _always_kept() -> list[Path]:

@@ -132,3 +132,10 @@ def test_credentials_and_personal_folders_are_not_inherited() -> None:
 
 def test_no_sandbox_says_why() -> None:
     assert no_sandbox("because").reason == "because"
+
+
+def test_other_disks_are_hidden(sandbox: Sandbox, data: Path) -> None:
+    places = [place for place in ("/mnt", "/media", "/srv") if Path(place).is_dir()]
+    assert _shell(sandbox, f"ls -A {' '.join(places)} | grep -v ':$' | grep .", data).stdout == ""
+    options = sandbox.wrap(["/bin/true"], readable=[data / "environment"])
+    assert [options[options.index(place) - 1] for place in places] == ["--tmpfs"] * len(places)
