@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -456,23 +457,45 @@ async def test_a_wheel_that_brings_its_own_python_does_not_get_the_cache(
         archive.writestr("odd-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("odd-1.dist-info/RECORD", "")
         archive.writestr("odd-1.data/data/pyvenv.cfg", "home = /nowhere\n")
-    sources = bench.folder / "sources"
-    target = store.environment_path("odd")
-    interpreter = own_interpreter()
+    async with _installing(engine, store, bench.folder, private=False) as installer:
+        with pytest.raises(SourceNeeded):
+            await installer.install("--no-deps", wheel, readable=[wheel])
+
+
+async def test_what_keeps_python_from_starting_is_named(
+    engine: ProcessEngine, store: DirectoryStore, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.engines.installer._INSPECT_SECONDS", 2.0)
+    async with _installing(engine, store, bench.folder, private=True) as installer:
+        await installer.install("--no-deps", "six")
+        shutil.rmtree(installer.bench.home / "uv-cache")
+        os.mkfifo(site_packages(installer.target) / "x.pth")
+        os.mkfifo(site_packages(installer.target) / "x.py")
+        await installer.compile_bytecode()
+        with pytest.raises(InstallFailed, match="did not start within 2 seconds"):
+            await installer.install("--no-deps", "pip")
+
+
+@asynccontextmanager
+async def _installing(
+    engine: ProcessEngine, store: DirectoryStore, folder: Path, *, private: bool
+) -> AsyncGenerator[Installer, None]:
+    """Hands that make an environment in the engine's data directory, which is thrown away."""
 
     async def say(line: str) -> None:
         return None
 
-    home = bench.folder / "home"
-    box = EngineBench("odd", store.root, home, engine.sandbox, say, 60)
-    async with folders(bench.folder / "scratch", home / "tmp", sources, remove=home):
+    target, home, sources = store.environment_path(folder.name), folder / "home", folder / "sources"
+    box = EngineBench("build", store.root, home, engine.sandbox, say, 60)
+    uv = Uv(find_uv(), store.root / "cache" / "uv")
+    async with folders(folder / "scratch", home / "tmp", sources, remove=home):
         store.begin(target)
-        uv = Uv(find_uv(), store.root / "cache" / "uv")
-        installer = Installer(uv, box, interpreter, bench.folder / "scratch", sources, target)
+        installer = Installer(uv, box, own_interpreter(), folder / "scratch", sources, target, private)
         await installer.create()
-        with pytest.raises(SourceNeeded):
-            await installer.install("--no-deps", wheel, readable=[wheel])
-        store.discard(target)
+        try:
+            yield installer
+        finally:
+            store.discard(target)
 
 
 async def test_another_python_is_used_where_there_is_one(
