@@ -12,6 +12,8 @@ from tests.support.trees import plan_of
 
 Files = Mapping[str, str | bytes]
 
+#: What every Pipfile names that names no other.
+DEFAULT_INDEX = "https://{}.org/simple".format("pypi")
 HASH = "sha256:" + "0" * 64
 OTHER_HASH = "sha256:" + "1" * 64
 
@@ -58,7 +60,7 @@ def test_pipfile_lock_is_rendered_with_markers_extras_and_hashes() -> None:
 
 def test_other_indexes_are_used_and_warned_of_without_their_login() -> None:
     sources = [
-        {"url": "https://index.example.org/simple", "name": "pypi"},
+        {"url": DEFAULT_INDEX, "name": "pypi"},
         {"url": "https://me:secret@example.org/simple"},
         {"url": "https://${TOKEN}@example.org/simple"},
     ]
@@ -97,7 +99,7 @@ def test_the_repository_itself_in_a_pipfile() -> None:
 def test_pipfile_is_rendered() -> None:
     text = """
         [[source]]
-        url = "https://index.example.org/simple"
+        url = "DEFAULT_INDEX"
         [packages]
         numpy = "*"
         scipy = ">=1.10,<2"
@@ -108,7 +110,7 @@ def test_pipfile_is_rendered() -> None:
         pytest = {version = "*", sys_platform = "== 'linux'"}
         [requires]
         python_version = "3.12"
-    """
+    """.replace("DEFAULT_INDEX", DEFAULT_INDEX)
     plan = plan_of({"Pipfile": text})
     assert plan.python == "3.12"
     assert plan.python_reason == "Pipfile"
