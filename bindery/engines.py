@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ async def chosen(settings: Settings) -> Settings:
     from builder.engines.docker_cli import find_docker
 
     try:
-        await find_docker()
+        await find_docker(_reaching(settings))
     except ToolMissing:
         return settings.model_copy(update={"engine": EngineName.PROCESS})
     return settings.model_copy(update={"engine": EngineName.DOCKER})
@@ -88,7 +89,7 @@ async def stock(settings: Settings) -> AsyncIterator[Stock]:
     from builder.engines.docker_stock import DockerStock
 
     async with _shelf(settings) as shelf:
-        yield DockerStock(await find_docker(), shelf)
+        yield DockerStock(await find_docker(_reaching(settings)), shelf)
 
 
 @contextlib.asynccontextmanager
@@ -141,6 +142,12 @@ async def _docker(settings: Settings) -> AsyncIterator[Engine]:
         ) as spawner,
     ):
         yield Engine(bench, spawner, lasting=True)
+
+
+def _reaching(settings: Settings) -> dict[str, str]:
+    """The environment in which a Docker client finds the engine of the settings."""
+    host = {"DOCKER_HOST": settings.docker.host} if settings.docker.host else {}
+    return {**os.environ, **host}
 
 
 def _instance(settings: Settings) -> str:
