@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
 from pathlib import Path
@@ -17,11 +16,11 @@ from bindery.repository import read, spec
 from bindery.settings import Settings
 from bindery.terminal import marked
 from bindery.wiring import guard, make_resolver, rows
-from builder import detect as planner
 from builder.engines.base import EnvironmentBuilder, EnvironmentInfo
 from builder.fetch import read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
+from builder.planning import plan_for
 from builder.providers.base import Resolved
 from registry.reference import image_reference
 
@@ -68,7 +67,7 @@ async def _planned(repository: str, ref: str, settings: Settings, engine: Enviro
             source = resolver.providers[resolved.provider]
             commit = await source.fetch(resolved, bare, settings.fetch, lambda line: None)
             tree = await read_tree(bare, commit, settings.fetch)
-            return resolved, await asyncio.to_thread(planner.plan, tree, engine.context)
+            return resolved, await plan_for(engine, tree)
 
 
 def _refusal(engine: EnvironmentBuilder, plan: Plan) -> tuple[BinderyError | None, tuple[str, ...]]:

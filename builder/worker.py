@@ -18,12 +18,12 @@ from sqlalchemy.exc import OperationalError
 
 from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, BuildTimedOut, DiskFull, InternalError
 from bindery.settings import BuildSettings, FetchSettings
-from builder import detect
 from builder.build_log import BuildLog
 from builder.engines.base import BuildJob, EnvironmentBuilder
 from builder.fetch import Tell, read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
+from builder.planning import plan_for
 from builder.providers.base import Provider, Resolved
 from builder.providers.over_git import from_git
 from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
@@ -189,7 +189,7 @@ class Worker:
         commit = await self._fetched(build, repository, lambda line: lines.say("fetching", line))
         await shop.builds.advance(build, BuildState.PLANNING)
         tree = await read_tree(repository, commit, shop.fetch)
-        plan = await asyncio.to_thread(detect.plan, tree, shop.engine.context)
+        plan = await plan_for(shop.engine, tree)
         warnings = shop.engine.check(plan)
         known = await shop.engine.find(plan.environment_key)
         await shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), environment_key=plan.environment_key)

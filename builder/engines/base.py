@@ -46,7 +46,11 @@ class EnvironmentBuilder(Protocol):
 
     @property
     def context(self) -> PlanContext:
-        """What plans for this engine depend on."""
+        """What plans for this engine depend on, with the Pythons that are there."""
+        ...
+
+    async def wider_context(self) -> PlanContext:
+        """The same, with the Pythons that could be brought here too: finding those takes a moment at first."""
         ...
 
     def check(self, plan: Plan) -> tuple[str, ...]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from bindery.settings import Settings
-from builder.engines import docker_content, docker_environment, docker_library
+from builder.engines import docker_content, docker_environment, docker_export, docker_library
 from builder.engines.base import BuildJob, EnvironmentInfo
 from builder.engines.docker_cli import Docker, find_docker
 from builder.engines.docker_context import Site
+from builder.engines.docker_export import Exported
 from builder.engines.docker_images import ENVIRONMENTS, drafts, environment_info, environment_name
 from builder.engines.docker_runtime import BUILDER_VERSION, Runtimes, find_runtimes
 from builder.engines.installer import disk_errors
@@ -26,7 +30,6 @@ from db.events import Event
 from registry.directory import remove_tree
 
 _PYTHON = frozenset({Kind.PYTHON, Kind.PIPFILE})
-_OF_LIBRARY = frozenset({Kind.CONDA, Kind.R, Kind.JULIA, Kind.NIX})
 _SHORT_KEY = 12
 
 
@@ -64,6 +67,10 @@ class DockerEngine:
             available_pythons=self.runtimes.available,
         )
 
+    async def wider_context(self) -> PlanContext:
+        """The same: what can be had is known."""
+        return self.context
+
     def check(self, plan: Plan) -> tuple[str, ...]:
         """Refuse what cannot be built here: a Python that is not to be had."""
         if plan.kind in _PYTHON and plan.python not in self.runtimes.available:
@@ -94,10 +101,18 @@ class DockerEngine:
         await asyncio.to_thread(remove_scratch, self._root / "builds", alive)
         await self.docker.untag(*await drafts(self.docker, self._root, alive))
 
-    async def _at_work(self, job: BuildJob, work: Callable[[BuildJob, Workshop], Awaitable[None]], say: Say) -> None:
-        """Do a build's work in a place of its own, and leave nothing of that."""
-        folder = self._root / "builds" / job.build_id / "engine"
-        shop = Workshop(
+    async def export(self, job: BuildJob, folder: Path, say: Say) -> Exported:
+        """Make a new folder in which `docker build` makes the job's image without us.
+
+        Where the environment is there already, the same versions are asked for.
+        """
+        found = await self.find(job.plan.environment_key)
+        caches = hashlib.sha256(f"{job.commit} {job.plan.environment_key}".encode()).hexdigest()[:_SHORT_KEY]
+        shop = replace(self._workshop(job, folder, say), caches=caches)
+        return await docker_export.export(job, shop, self.runtimes, "" if found is None else found.lock)
+
+    def _workshop(self, job: BuildJob, folder: Path, say: Say) -> Workshop:
+        return Workshop(
             build_id=job.build_id,
             docker=self.docker,
             site=self._site,
@@ -108,6 +123,11 @@ class DockerEngine:
             settings=self._settings,
             locks=self._locks,
         )
+
+    async def _at_work(self, job: BuildJob, work: Callable[[BuildJob, Workshop], Awaitable[None]], say: Say) -> None:
+        """Do a build's work in a place of its own, and leave nothing of that."""
+        folder = self._root / "builds" / job.build_id / "engine"
+        shop = self._workshop(job, folder, say)
         self._active.add(job.build_id)
         try:
             with disk_errors():
@@ -133,7 +153,7 @@ class DockerEngine:
             begun = time.monotonic()
             if job.plan.kind is Kind.DOCKERFILE:
                 await docker_environment.build_dockerfile(job, shop)
-            elif job.plan.kind in _OF_LIBRARY:
+            elif job.plan.kind in docker_library.KINDS:
                 await docker_library.build_environment(job, shop, self.runtimes)
             else:
                 await docker_environment.build_python(job, shop, self.runtimes)
@@ -145,7 +165,7 @@ class DockerEngine:
                 await shop.say(f"Image {job.image} is there: reused\n")
                 return
             await self._environment(job, shop)
-            if job.plan.kind in _OF_LIBRARY:
+            if job.plan.kind in docker_library.KINDS:
                 await docker_library.build_image(job, shop)
             else:
                 await docker_content.build(job, shop, self.runtimes)

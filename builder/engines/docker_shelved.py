@@ -47,6 +47,9 @@ class ShelvedDockerEngine:
         """See `EnvironmentBuilder`."""
         return self.engine.context
 
+    async def wider_context(self) -> PlanContext:
+        return self.context
+
     def check(self, plan: Plan) -> tuple[str, ...]:
         """See `EnvironmentBuilder`."""
         return self.engine.check(plan)

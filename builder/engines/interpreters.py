@@ -65,20 +65,43 @@ def own_interpreter() -> Interpreter:
 
 @dataclass
 class Interpreters:
-    """What `find_interpreters` found out. `downloads` are versions that uv can bring here, newest first."""
+    """What `find_interpreters` found out. `downloads` are versions that uv can bring here, newest first.
+
+    Those are known once `look_further` was awaited: it asks the network.
+    """
 
     uv: Path
     own: Interpreter
     environment: Mapping[str, str]
     installed: dict[str, Interpreter] = field(default_factory=dict)
     downloads: tuple[str, ...] = ()
+    _looked: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _known: bool = False
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """Versions such as "3.12": our own, then the other installed ones."""
+        there = sorted(set(self.installed) - {self.own.feature}, key=_as_numbers, reverse=True)
+        return (self.own.feature, *there)
 
     @property
     def available(self) -> tuple[str, ...]:
-        """Versions such as "3.12": our own, then the other installed ones, then those that can be brought here."""
-        there = sorted(set(self.installed) - {self.own.feature}, key=_as_numbers, reverse=True)
-        ordered = [self.own.feature, *there, *self.downloads]
-        return tuple(dict.fromkeys(ordered))
+        """The installed versions, then those that can be brought here."""
+        return tuple(dict.fromkeys([*self.here, *self.downloads]))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where Pythons live, those that will be brought here included."""
+        data = Path(self.environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        brought = Path(self.environment.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
+        return (brought, *(interpreter.prefix for interpreter in self.installed.values()))
+
+    async def look_further(self) -> None:
+        """Find out, once, what uv can bring here."""
+        async with self._looked:
+            if not self._known:
+                await self._read_downloads()
+                self._known = True
 
     def has(self, version: str) -> bool:
         """Whether a version can be had here, perhaps after a download."""
@@ -90,6 +113,8 @@ class Interpreters:
         Raises `PythonUnavailable`, which lists what there is.
         """
         found = self._installed(version)
+        if found is None:
+            await self.look_further()
         if found is None and version in self.downloads:
             found = await self._download(version)
         if found is None:
@@ -134,19 +159,19 @@ class Interpreters:
 
 
 async def find_interpreters(uv: Path, environ: Mapping[str, str]) -> Interpreters:
-    """Look for all Pythons of this machine, and whether uv can bring others.
+    """Look for all Pythons of this machine.
 
     Interpreters that do not answer are left out. Takes at most some seconds; the event loop goes on meanwhile.
     """
     found = Interpreters(uv, own_interpreter(), {**environ, "UV_NO_PROGRESS": "1"})
-    await asyncio.gather(found._read_installed(), found._read_downloads())
+    await found._read_installed()
     return found
 
 
 async def find_downloads(uv: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Versions that uv can bring to this machine, newest first."""
     found = Interpreters(uv, own_interpreter(), {**environ, "UV_NO_PROGRESS": "1"})
-    await found._read_downloads()
+    await found.look_further()
     return found.downloads
 
 

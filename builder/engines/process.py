@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -57,24 +58,28 @@ class ProcessEngine:
         store = DirectoryStore(settings.data_dir)
         await asyncio.to_thread(store.root.mkdir, parents=True, exist_ok=True)
         program = uv or find_uv()
-        sandbox = await find_sandbox(enabled=settings.build.sandbox, hidden=[store.root])
-        interpreters = (
-            await find_interpreters(program, os.environ)
-            if program is not None
-            else Interpreters(Path("uv"), own_interpreter(), os.environ)
+        sandbox, interpreters = await asyncio.gather(
+            find_sandbox(enabled=settings.build.sandbox, hidden=[store.root]), _interpreters(program)
         )
+        # Sessions run with them too, wherever they lie.
+        sandbox = replace(sandbox, kept=(*sandbox.kept, *interpreters.folders))
         tool = Uv(program, store.root / "cache" / "uv")
         return cls(settings, store=store, sandbox=sandbox, uv=tool, interpreters=interpreters)
 
     @property
     def context(self) -> PlanContext:
-        """What plans for this engine depend on."""
+        """What plans for this engine depend on, with the Pythons that are there."""
         return PlanContext(
             builder_version=BUILDER_VERSION,
             runtime=self._interpreters.own.identity,
             default_python=self._settings.build.default_python or self._interpreters.own.feature,
-            available_pythons=self._interpreters.available,
+            available_pythons=self._interpreters.here,
         )
+
+    async def wider_context(self) -> PlanContext:
+        """The same, with the Pythons that could be brought here too: finding those takes a moment at first."""
+        await self._interpreters.look_further()
+        return replace(self.context, available_pythons=self._interpreters.available)
 
     def check(self, plan: Plan) -> tuple[str, ...]:
         """Refuse what a virtual environment cannot be: other languages, containers, system packages."""
@@ -292,6 +297,12 @@ class ProcessEngine:
         except BaseException:
             await asyncio.shield(asyncio.to_thread(remove_tree, path))
             raise
+
+
+async def _interpreters(uv: Path | None) -> Interpreters:
+    if uv is None:
+        return Interpreters(Path("uv"), own_interpreter(), os.environ)
+    return await find_interpreters(uv, os.environ)
 
 
 def _labels(job: BuildJob) -> dict[str, str]:
