@@ -118,6 +118,22 @@ def build(
     _run(building(Wish(repository, ref, service, _settings(data_dir=data_dir, engine=engine)), tag, push, output))
 
 
+@app.command("export-dockerfile")
+def export_dockerfile(
+    repository: Repository,
+    ref: Ref = "",
+    folder: Annotated[
+        Path | None, typer.Option("--output", help="The new folder; else NAME-dockerfile in this one.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a Dockerfile and all it needs, to rebuild a repository's image without Bindery."""
+    from bindery.exporting import export
+
+    logs.configure(as_json=False)
+    _run(export(repository, ref, folder, _settings(data_dir=data_dir), output))
+
+
 @app.command()
 def detect(
     repository: Repository,

@@ -22,9 +22,16 @@ _PATTERNS = {
 }
 
 
-def render(template: str, **values: Any) -> str:
-    """The Dockerfile of a template; a value that is missing is an error."""
-    return _TEMPLATES.get_template(template).render(**values)
+def render(template: str, *, stage: str = "", **values: Any) -> str:
+    """The Dockerfile of a template; a value that is missing is an error.
+
+    With a name it is one stage of a longer Dockerfile, whose context has a folder of that name for it.
+    """
+    places = {"named": "", "here": "", "whole": ""}
+    if stage:
+        name = checked(stage, "name")
+        places = {"named": f" AS {name}", "here": f"{name}/", "whole": f"source={name},"}
+    return _TEMPLATES.get_template(template).render(**places, **values)
 
 
 def checked(value: object, kind: str) -> str:

@@ -26,7 +26,9 @@ async def build(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
         text = render("labelled.j2", image=environment_name(job.plan.environment_key), labels=image_labels(job))
         await shop.build(text, context, job.image)
         return
-    text = await _prepare(job, shop, runtimes, context)
+    environment = environment_name(job.plan.environment_key)
+    same = job.plan.needs_tree and await has_commit(job, shop, environment)
+    text = await prepare(job, shop, runtimes, environment, context, same=same)
     if job.plan.post_build:
         await shop.say(f"Running {job.plan.post_build}\n")
     try:
@@ -35,11 +37,18 @@ async def build(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
         raise failure(job, problem) from problem
 
 
-async def _prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path) -> str:
-    """Write the context; return the Dockerfile."""
+async def prepare(
+    job: BuildJob,
+    shop: Workshop,
+    runtimes: Runtimes,
+    environment: str,
+    context: Path,
+    *,
+    same: bool,
+    stage: str = "",
+) -> str:
+    """Write the context; return the Dockerfile. `same`: the environment has the commit's files already."""
     plan, folder = job.plan, shop.settings.build.content_folder
-    environment = environment_name(plan.environment_key)
-    same = plan.needs_tree and await has_commit(job, shop, environment)
     if not same:
         await shop.say(f"Adding the repository's files at {job.commit[:12]}\n")
         executables = [name for name in (plan.post_build, plan.start) if name]
@@ -54,6 +63,7 @@ async def _prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: P
         await asyncio.to_thread(write_context, context, step)
     return render(
         "content.j2",
+        stage=stage,
         environment=environment,
         copy=not same,
         forget_git=plan.needs_tree and not same,

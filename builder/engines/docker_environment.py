@@ -29,6 +29,8 @@ from builder.fetch import read_tree
 from builder.inside.hands import SOURCE_NEEDED
 from builder.plan import Source
 
+#: What a repository's own Dockerfile may ask for.
+ARGUMENTS = {"NB_USER": USER, "NB_UID": "1000", "REPO_DIR": HOME}
 #: uv's words where nothing but building from source would help.
 _NEEDS_SOURCE = re.compile(
     r"building (from source|source distributions)[^.]*disabled|no usable wheels|marked as `--no-build`|"
@@ -44,19 +46,26 @@ async def build_python(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> Non
     short = plan.environment_key[:12]
     await shop.say(f"Building environment {short} with Python {plan.python} ({plan.python_reason})\n")
     context = shop.folder / "environment"
+    await prepare(job, shop, runtimes, context)
+    draft = draft_name(shop.root, job.build_id)
+    await _install(job, shop, runtimes, context, runtime, draft)
+    facts = await environment_facts(shop.docker, draft)
+    await finish(job, shop, facts)
+
+
+async def prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path, lock: str = "") -> None:
+    """Write the context of a Python plan's environment; versions in `lock` are taken where nothing speaks against."""
+    plan = job.plan
     folder = shop.settings.build.content_folder
     step = {
         "plan": plan.to_dict(),
         "python": runtimes.interpreter(plan.python),
         "target": ENVIRONMENT,
         "sources": folder if plan.needs_tree else "/mnt/bindery/files",
+        "preferred": lock,
     }
     await asyncio.to_thread(write_context, context, step)
     await _bring_files(job, shop, context)
-    draft = draft_name(shop.root, job.build_id)
-    await _install(job, shop, runtimes, context, runtime, draft)
-    facts = await environment_facts(shop.docker, draft)
-    await finish(job, shop, facts)
 
 
 async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
@@ -66,13 +75,8 @@ async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
     await work_tree(job, shop, context).write(job.repo_url)
     tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
     text = tree.read(plan.files[0], 1024 * 1024).decode(errors="replace")
-    arguments = {
-        "NB_USER": USER,
-        "NB_UID": "1000",
-        "REPO_DIR": HOME,
-        # Strangers' steps get no caches but their own.
-        "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key,
-    }
+    # Strangers' steps get no caches but their own.
+    arguments = {**ARGUMENTS, "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key}
     draft = draft_name(shop.root, job.build_id)
     try:
         await shop.try_build(text, context, draft, arguments=arguments, headings=True, secrets=False)
@@ -107,19 +111,23 @@ async def _install(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: P
     plan = job.plan
     if not (plan.needs_tree or any(step.source is Source.PROJECT for step in plan.installs)):
         try:
-            await shop.try_build(_dockerfile(job, shop, runtimes, runtime, wheels_only=True), context, draft)
+            await shop.try_build(dockerfile(job, shop, runtimes, runtime, wheels_only=True), context, draft)
             return
         except StepFailed as problem:
             if f"exit code: {SOURCE_NEEDED}" not in problem.words and not _NEEDS_SOURCE.search(problem.output):
                 raise meaning(problem) from problem
         await shop.say("Packages have to run code of their own: installing them apart from other repositories'\n")
-    await shop.build(_dockerfile(job, shop, runtimes, runtime, wheels_only=False), context, draft)
+    await shop.build(dockerfile(job, shop, runtimes, runtime, wheels_only=False), context, draft)
 
 
-def _dockerfile(job: BuildJob, shop: Workshop, runtimes: Runtimes, runtime: str, *, wheels_only: bool) -> str:
+def dockerfile(
+    job: BuildJob, shop: Workshop, runtimes: Runtimes, runtime: str, *, wheels_only: bool, stage: str = ""
+) -> str:
+    """A Python plan's packages on top of a runtime."""
     plan = job.plan
     return render(
         "environment.j2",
+        stage=stage,
         runtime=runtime,
         apt=plan.apt,
         apt_cache=shop.cache_name(runtimes.system),

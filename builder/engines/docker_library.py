@@ -26,6 +26,7 @@ from builder.engines.workshop import Workshop
 from builder.fetch import read_tree
 from builder.plan import Kind
 
+KINDS = frozenset({Kind.CONDA, Kind.R, Kind.JULIA, Kind.NIX})
 PACKS = "bindery/pack"
 #: What the library's scripts use and its own base image has.
 _BASE_PACKAGES = ("bzip2", "gnupg", "wget", "xz-utils")
@@ -34,16 +35,11 @@ _EXECUTABLE = ("repo2docker-entrypoint", "python3-login", "nix-shell-wrapper", "
 
 async def build_environment(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
     """Make the environment image of a plan that the library's scripts carry out."""
-    steps = await _steps(job, shop)
+    steps = await read_steps(job, shop)
     pack = await _pack(steps, shop, runtimes)
-    plan = job.plan
-    await shop.say(f"Building environment {plan.environment_key[:12]} as {steps.buildpack} does\n")
+    await shop.say(f"Building environment {job.plan.environment_key[:12]} as {steps.buildpack} does\n")
     context = shop.folder / "environment"
-    await asyncio.to_thread(write_context, context, {})
-    await _bring_early_files(job, shop, steps, context / "files")
-    if plan.needs_tree:
-        executables = [name for name in (plan.post_build, plan.start) if name]
-        await work_tree(job, shop, context / "content").write(job.repo_url, executables)
+    await write_environment(job, shop, steps, context)
     draft = draft_name(shop.root, job.build_id)
     try:
         await shop.try_build(environment_dockerfile(job, shop, runtimes, steps, pack), context, draft)
@@ -54,25 +50,45 @@ async def build_environment(job: BuildJob, shop: Workshop, runtimes: Runtimes) -
 
 async def build_image(job: BuildJob, shop: Workshop) -> None:
     """Make the image of a commit whose environment is there."""
-    steps = await _steps(job, shop)
-    plan, context = job.plan, shop.folder / "image"
-    environment = environment_name(plan.environment_key)
-    same = plan.needs_tree and await has_commit(job, shop, environment)
-    await asyncio.to_thread(write_context, context, {})
-    if not same:
-        await shop.say(f"Adding the repository's files at {job.commit[:12]}\n")
-        executables = [name for name in (plan.post_build, plan.start) if name]
-        await work_tree(job, shop, context / "content").write(job.repo_url, executables)
+    steps = await read_steps(job, shop)
+    environment = environment_name(job.plan.environment_key)
+    same = job.plan.needs_tree and await has_commit(job, shop, environment)
+    context = shop.folder / "image"
+    await write_content(job, shop, context, same=same)
+    text = content_dockerfile(job, shop, steps, environment, same=same)
     try:
-        await shop.try_build(content_dockerfile(job, shop, steps, same=same), context, job.image, login=False)
+        await shop.try_build(text, context, job.image, login=False)
     except StepFailed as problem:
         raise failure(job, problem) from problem
 
 
-def pack_dockerfile(shop: Workshop, runtimes: Runtimes, steps: LibrarySteps) -> str:
+def write_pack(steps: LibrarySteps, context: Path) -> None:
+    """Write the context of a pack image."""
+    write_context(context, {})
+    _write_library_files(steps, context / "files")
+
+
+async def write_environment(job: BuildJob, shop: Workshop, steps: LibrarySteps, context: Path) -> None:
+    """Write the context of an environment."""
+    await asyncio.to_thread(write_context, context, {})
+    await _bring_early_files(job, shop, steps, context / "files")
+    if job.plan.needs_tree:
+        await _bring_tree(job, shop, context)
+
+
+async def write_content(job: BuildJob, shop: Workshop, context: Path, *, same: bool) -> None:
+    """Write the context of a commit's image. `same`: the environment has the commit's files already."""
+    await asyncio.to_thread(write_context, context, {})
+    if not same:
+        await shop.say(f"Adding the repository's files at {job.commit[:12]}\n")
+        await _bring_tree(job, shop, context)
+
+
+def pack_dockerfile(shop: Workshop, runtimes: Runtimes, steps: LibrarySteps, stage: str = "") -> str:
     """System and language: nothing of the repository but the versions it asks for."""
     return render(
         "pack.j2",
+        stage=stage,
         os_image=runtimes.settings.os_image,
         apt_cache=shop.cache_name(runtimes.system),
         user=USER,
@@ -86,10 +102,13 @@ def pack_dockerfile(shop: Workshop, runtimes: Runtimes, steps: LibrarySteps) -> 
     )
 
 
-def environment_dockerfile(job: BuildJob, shop: Workshop, runtimes: Runtimes, steps: LibrarySteps, pack: str) -> str:
+def environment_dockerfile(
+    job: BuildJob, shop: Workshop, runtimes: Runtimes, steps: LibrarySteps, pack: str, stage: str = ""
+) -> str:
     """What the dependency files ask for, on top of a pack image."""
     return render(
         "pack_environment.j2",
+        stage=stage,
         runtime=pack,
         apt=job.plan.apt,
         apt_cache=shop.cache_name(runtimes.system),
@@ -101,7 +120,9 @@ def environment_dockerfile(job: BuildJob, shop: Workshop, runtimes: Runtimes, st
     )
 
 
-def content_dockerfile(job: BuildJob, shop: Workshop, steps: LibrarySteps, *, same: bool) -> str:
+def content_dockerfile(
+    job: BuildJob, shop: Workshop, steps: LibrarySteps, environment: str, *, same: bool, stage: str = ""
+) -> str:
     """The repository's files, and what has to be done with them."""
     plan, folder = job.plan, shop.settings.build.content_folder
     start = f"{folder}/{plan.start}" if plan.start else None
@@ -110,7 +131,8 @@ def content_dockerfile(job: BuildJob, shop: Workshop, steps: LibrarySteps, *, sa
         start = steps.start
     return render(
         "pack_content.j2",
-        environment=environment_name(plan.environment_key),
+        stage=stage,
+        environment=environment,
         forget_git=plan.needs_tree and not same,
         copy=not same,
         late=() if plan.needs_tree else steps.late,
@@ -121,7 +143,8 @@ def content_dockerfile(job: BuildJob, shop: Workshop, steps: LibrarySteps, *, sa
     )
 
 
-async def _steps(job: BuildJob, shop: Workshop) -> LibrarySteps:
+async def read_steps(job: BuildJob, shop: Workshop) -> LibrarySteps:
+    """What the library would do with the job's commit."""
     return await library_steps(await read_tree(job.repository, job.commit, shop.settings.fetch))
 
 
@@ -135,8 +158,7 @@ async def _pack(steps: LibrarySteps, shop: Workshop, runtimes: Runtimes) -> str:
             begun = time.monotonic()
             await shop.say(f"Making the base of all {steps.buildpack} repositories like this one\n")
             context = shop.folder / "pack"
-            await asyncio.to_thread(write_context, context, {})
-            await asyncio.to_thread(_write_library_files, steps, context / "files")
+            await asyncio.to_thread(write_pack, steps, context)
             try:
                 await shop.try_build(text, context, name)
             except StepFailed as problem:
@@ -151,6 +173,11 @@ def _write_library_files(steps: LibrarySteps, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         path.chmod(0o755 if place.endswith(_EXECUTABLE) else 0o644)
+
+
+async def _bring_tree(job: BuildJob, shop: Workshop, context: Path) -> None:
+    executables = [name for name in (job.plan.post_build, job.plan.start) if name]
+    await work_tree(job, shop, context / "content").write(job.repo_url, executables)
 
 
 async def _bring_early_files(job: BuildJob, shop: Workshop, steps: LibrarySteps, folder: Path) -> None:

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bindery import __version__
 from bindery.errors import PythonUnavailable, ToolMissing
@@ -102,9 +103,20 @@ class Runtimes:
     async def _make_base(self, name: str, shop: Workshop) -> None:
         begun = time.monotonic()
         await shop.say(f"Making the runtime image from {self.settings.os_image}, once for all repositories\n")
+        context = shop.folder / "runtime"
+        text = await self.prepare_base(shop, context)
+        await shop.build(text, context, name, labels={"bindery.version": __version__})
+        await shop.say(f"The runtime image is ready, after {time.monotonic() - begun:.1f} s\n")
+
+    async def prepare_base(self, shop: Workshop, context: Path, stage: str = "") -> str:
+        """Write the context of the runtime for the system's own Python; return its Dockerfile."""
         step = {"python": self.server_python, "target": SERVER, "sources": "/mnt/bindery/step"}
-        text = render(
+        await asyncio.to_thread(write_context, context, step)
+        program = await linux_uv(shop.cache, self.os_image.architecture)
+        await asyncio.to_thread(copy_program, program, context)
+        return render(
             "runtime.j2",
+            stage=stage,
             os_image=self.settings.os_image,
             apt_cache=shop.cache_name(self.system),
             uv_cache=shop.cache_name("0"),
@@ -113,19 +125,17 @@ class Runtimes:
             folder=self.settings.content_folder,
             server_python=self.server_python,
         )
-        context = shop.folder / "runtime"
-        await asyncio.to_thread(write_context, context, step)
-        program = await linux_uv(shop.cache, self.os_image.architecture)
-        await asyncio.to_thread(copy_program, program, context)
-        await shop.build(text, context, name, labels={"bindery.version": __version__})
-        await shop.say(f"The runtime image is ready, after {time.monotonic() - begun:.1f} s\n")
 
     async def _make_python(self, python: str, base: str, name: str, shop: Workshop) -> None:
         await shop.say(f"Bringing Python {python}, once for all repositories\n")
         context = shop.folder / "python"
-        await asyncio.to_thread(write_context, context, {})
-        text = render("python.j2", runtime=base, python=python, uv_cache=shop.cache_name("0"))
+        text = await self.prepare_python(python, base, shop, context)
         await shop.build(text, context, name, failed=self.unavailable(python))
+
+    async def prepare_python(self, python: str, base: str, shop: Workshop, context: Path, stage: str = "") -> str:
+        """The same for a further Python on top of that runtime."""
+        await asyncio.to_thread(write_context, context, {})
+        return render("python.j2", stage=stage, runtime=base, python=python, uv_cache=shop.cache_name("0"))
 
 
 async def find_runtimes(docker: Docker, settings: BuildSettings) -> Runtimes:

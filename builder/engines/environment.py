@@ -31,10 +31,11 @@ class _Inputs:
     constraints: list[Path] = field(default_factory=list)
 
 
-async def make_environment(plan: Plan, installer: Hands) -> tuple[str, bool]:
+async def make_environment(plan: Plan, installer: Hands, preferred: str = "") -> tuple[str, bool]:
     """Make the installer's target the environment of a plan; return its lock, and whether it runs the server too.
 
-    The files that the plan names are in the installer's `sources`.
+    The files that the plan names are in the installer's `sources`. Versions in `preferred`, the lock of an environment
+    of the same plan, are taken where nothing speaks against.
     """
     await installer.create()
     inputs = await _inputs(plan, installer)
@@ -44,13 +45,14 @@ async def make_environment(plan: Plan, installer: Hands) -> tuple[str, bool]:
     kernel = installer.write("kernel.txt", KERNEL_REQUIREMENTS)
     frozen_pins = [installer.write("constraints.txt", _pins(frozen))] if frozen else []
     constraints = [*inputs.constraints, *frozen_pins]
-    lock = await installer.resolve([*inputs.open, kernel], constraints=constraints)
+    known = _pins(preferred)
+    lock = await installer.resolve([*inputs.open, kernel], constraints=constraints, preferred=known)
     joined = asks_for_server(package_names(frozen + lock.read_text(encoding="utf-8")))
     if joined:
         await installer.say(
             "The packages include a Jupyter server or an extension of one: it runs from this environment\n"
         )
-        lock = await _resolve_joined(installer, [*inputs.open, kernel], constraints)
+        lock = await _resolve_joined(installer, [*inputs.open, kernel], constraints, known)
     await installer.install("--no-deps", "-r", lock)
     if not joined and extends_server(installer.target):
         await installer.say("A package extends the Jupyter server: it runs from this environment\n")
@@ -69,10 +71,10 @@ async def join(installer: Hands, lower_lock: str = "") -> None:
     await installer.install("--no-deps", "-r", lock)
 
 
-async def _resolve_joined(installer: Hands, inputs: list[Path], constraints: list[Path]) -> Path:
+async def _resolve_joined(installer: Hands, inputs: list[Path], constraints: list[Path], preferred: str = "") -> Path:
     server = installer.write("server.txt", SERVER_REQUIREMENTS)
     return await installer.resolve(
-        [*inputs, server], constraints=constraints, overrides=SERVER_OVERRIDES, preferred=server_pins()
+        [*inputs, server], constraints=constraints, overrides=SERVER_OVERRIDES, preferred=preferred or server_pins()
     )
 
 

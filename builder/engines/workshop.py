@@ -47,6 +47,8 @@ class Workshop:
     say: Say
     settings: Settings
     locks: Locks
+    #: What names of caches begin with; empty: a secret of the data directory.
+    caches: str = ""
 
     def alone(self, name: str) -> contextlib.AbstractAsyncContextManager[None]:
         """One build at a time for a name."""
@@ -54,6 +56,8 @@ class Workshop:
 
     def cache_name(self, what: str) -> str:
         """The name of a cache of builds. Nobody can guess it, so no repository's Dockerfile can ask for it."""
+        if self.caches:
+            return f"{self.caches}-{what}"
         path = self.cache / "docker-caches"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

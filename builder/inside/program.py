@@ -68,7 +68,7 @@ async def _server(hands: InsideHands, step: Mapping[str, Any]) -> None:
 
 async def _environment(hands: InsideHands, step: Mapping[str, Any]) -> None:
     plan = Plan.from_json(json.dumps(step["plan"]))
-    lock, joined = await make_environment(plan, hands)
+    lock, joined = await make_environment(plan, hands, step.get("preferred", ""))
     _name_interpreter(hands.target)
     _write_facts(hands.target, {"lock": lock, "joined": joined, "apt": _apt_versions(plan.apt)})
 

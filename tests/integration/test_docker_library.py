@@ -96,7 +96,7 @@ def _stages(shop: Workshop, steps: LibrarySteps, job: BuildJob) -> list[str]:
     return [
         pack_dockerfile(shop, runtimes, steps),
         environment_dockerfile(job, shop, runtimes, steps, "bindery/pack:key"),
-        content_dockerfile(job, shop, steps, same=False),
+        content_dockerfile(job, shop, steps, "bindery/environment:key", same=False),
     ]
 
 
