@@ -1,7 +1,7 @@
 """`make bench`: prints figures and their ratios to baselines measured in the same run; it asserts no times.
 
 `python -m tests.bench [--only PART ...] [--viewers N ...]`; the parts are printed in this order:
-start, idle, resolve, commit, launch, build, viewers, traffic.
+start, idle, resolve, commit, launch, build, docker, viewers, traffic.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import uvloop
 
 from tests.bench.builds import measure_builds
+from tests.bench.docker import measure_docker
 from tests.bench.figures import title
 from tests.bench.launches import measure_commits, measure_launches, measure_resolving
 from tests.bench.place import Place, plain_environment
@@ -35,7 +36,7 @@ ON_SERVICE: dict[str, Callable[[Place], Awaitable[None]]] = {
     "launch": measure_launches,
     "build": measure_builds,
 }
-PARTS = ("start", *ON_SERVICE, "viewers", "traffic")
+PARTS = ("start", *ON_SERVICE, "docker", "viewers", "traffic")
 
 
 async def run(parts: list[str], crowds: tuple[int, ...], folder: Path) -> None:
@@ -50,6 +51,8 @@ async def run(parts: list[str], crowds: tuple[int, ...], folder: Path) -> None:
             async with place.running():
                 for part in wanted:
                     await ON_SERVICE[part](place)
+        if "docker" in parts:
+            await measure_docker(place)
         if "viewers" in parts:
             async with place.running():
                 await measure_viewers(place, crowds)

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,12 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-async def timed(*argv: object) -> float:
-    """Seconds that a program takes; it has to succeed."""
+async def timed(*argv: object, using: Mapping[str, str] | None = None) -> float:
+    """Seconds that a program takes, with the environment `using`; it has to succeed."""
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *map(str, argv),
-        env=plain_environment(),
+        env=plain_environment() if using is None else using,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
