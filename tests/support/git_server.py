@@ -102,12 +102,15 @@ class GitServer:
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec("git", "http-backend", env=environment, stdin=pipe, stdout=pipe)
-        output, _ = await process.communicate(await request.read())
-        head, _, body = output.partition(b"\r\n\r\n")
+        body = await request.read()
+        # A question has no body, and git may have answered and gone before it could be written.
+        stdin = pipe if body else asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec("git", "http-backend", env=environment, stdin=stdin, stdout=pipe)
+        output, _ = await process.communicate(body or None)
+        head, _, answer = output.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
         status = int(headers.pop("Status", "200").split()[0])
-        return web.Response(status=status, headers=headers, body=body)
+        return web.Response(status=status, headers=headers, body=answer)
 
 
 @contextlib.asynccontextmanager
