@@ -9,17 +9,23 @@ import shutil
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from bindery.data_dir import announced
-from bindery.errors import BinderyError
+from bindery.engines import reaching, registry_at
+from bindery.errors import BinderyError, ToolMissing
 from bindery.process import ProcessTimeout, run
 from bindery.sandbox import find_sandbox
-from bindery.settings import MIB, Settings
+from bindery.settings import MIB, EngineName, Settings
+from bindery.terminal import marked
 from bindery.wiring import LEAST_FREE, rows
+from builder.engines.docker_cli import find_docker
 from builder.engines.uv import find_uv
+from registry.client import open_client
+from registry.manifests import digest_of
+from registry.transport import RetryPolicy
 
 #: The oldest Git that can be held to a checked address (http.curloptResolve).
 LEAST_GIT = (2, 37)
@@ -46,12 +52,14 @@ class Finding:
 
 async def examine(settings: Settings, output: Console) -> bool:
     """Look at everything and print it; whether all that is needed is there."""
-    looks: list[Callable[[Settings], Awaitable[Finding]]] = [_python, _git, _uv, _sandbox, _docker, _data, _port]
-    findings = [await look(settings) for look in looks]
+    looks: list[Callable[[Settings], Awaitable[Finding | None]]] = [
+        *(_python, _git, _uv, _sandbox, _docker, _registry, _data, _port)
+    ]
+    findings = [found for look in looks if (found := await look(settings)) is not None]
     for finding in findings:
-        output.print(f"{finding.mark} [bold]{finding.name}[/bold]: {finding.found}", soft_wrap=True)
+        output.print(f"{finding.mark} [bold]{finding.name}[/bold]: {marked(finding.found)}", soft_wrap=True)
         if not finding.good and finding.cure:
-            output.print(f"        {finding.cure}", soft_wrap=True)
+            output.print(f"        {marked(finding.cure)}", soft_wrap=True)
     return all(finding.good or not finding.needed for finding in findings)
 
 
@@ -93,10 +101,28 @@ async def _sandbox(settings: Settings) -> Finding:
     )
 
 
-async def _docker(_: Settings) -> Finding:
-    said = await _said("docker", "version", "--format", "{{.Server.Version}}")
-    cure = "The process engine does not need it."
-    return Finding("Docker", said is not None, f"engine {said}" if said else "no engine answers", cure, needed=False)
+async def _docker(settings: Settings) -> Finding:
+    needed = settings.engine is EngineName.DOCKER
+    try:
+        docker = await find_docker(reaching(settings))
+    except ToolMissing as error:
+        cure = error.hint if needed else f"{error.hint} The process engine does not need it."
+        return Finding("Docker", False, error.message, cure, needed)
+    return Finding("Docker", True, docker.description)
+
+
+async def _registry(settings: Settings) -> Finding | None:
+    """Whether the registry of the settings answers, and lets us write: an upload is begun and given up."""
+    if not settings.registry.url:
+        return None
+    try:
+        location, asked = registry_at(settings)
+        async with open_client(replace(asked, retry=RetryPolicy(attempts=2))) as client:
+            repository = location.reference("bindery-environment:none").repository
+            await client.mount(repository, digest_of(b"bindery doctor"), repository)
+    except BinderyError as error:
+        return Finding("Registry", False, f"{settings.registry.url}: {error.message}", error.hint)
+    return Finding("Registry", True, f"{location.host} answers and takes images")
 
 
 async def _data(settings: Settings) -> Finding:

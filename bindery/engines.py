@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from bindery.errors import ToolMissing
 from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
@@ -20,6 +22,10 @@ from registry.stock import DirectoryStock, Stock
 
 if TYPE_CHECKING:
     from builder.engines.docker_registry import Shelf
+    from registry.client import ClientSettings
+    from registry.names import Location
+
+log = structlog.get_logger(__name__)
 
 NO_ISOLATION = "This service runs notebooks as processes of this machine: only launch repositories that you trust."
 
@@ -32,6 +38,8 @@ class Workbench:
     stock: Stock
     #: What stands before every image's name.
     image_prefix: str = ""
+    #: What builds, for the operator.
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ async def chosen(settings: Settings) -> Settings:
     from builder.engines.docker_cli import find_docker
 
     try:
-        await find_docker(_reaching(settings))
+        await find_docker(reaching(settings))
     except ToolMissing:
         return settings.model_copy(update={"engine": EngineName.PROCESS})
     return settings.model_copy(update={"engine": EngineName.DOCKER})
@@ -76,7 +84,8 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
         builder: EnvironmentBuilder = docker
         if shelf is not None:
             builder = ShelvedDockerEngine(docker, shelf, settings.data_dir, settings.build.content_folder)
-        yield Workbench(builder, DockerStock(docker.docker, shelf), "" if shelf is None else shelf.prefix)
+        prefix = "" if shelf is None else shelf.prefix
+        yield Workbench(builder, DockerStock(docker.docker, shelf), prefix, docker.docker.description)
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +98,7 @@ async def stock(settings: Settings) -> AsyncIterator[Stock]:
     from builder.engines.docker_stock import DockerStock
 
     async with _shelf(settings) as shelf:
-        yield DockerStock(await find_docker(_reaching(settings)), shelf)
+        yield DockerStock(await find_docker(reaching(settings)), shelf)
 
 
 @contextlib.asynccontextmanager
@@ -98,13 +107,21 @@ async def _shelf(settings: Settings) -> AsyncIterator[Shelf | None]:
         yield None
         return
     from builder.engines.docker_registry import Shelf
-    from registry.client import ClientSettings, open_client
+    from registry.client import open_client
+
+    location, asked = registry_at(settings)
+    async with open_client(asked) as client:
+        yield Shelf(client, location)
+
+
+def registry_at(settings: Settings) -> tuple[Location, ClientSettings]:
+    """Where the registry of the settings is, and how to speak to it."""
+    from registry.client import ClientSettings
     from registry.names import Location
 
     location = Location.parse(settings.registry.url)
     plain, bundle = settings.registry.plain_http_hosts, settings.build.ca_bundle
-    async with open_client(ClientSettings.of(location, plain_http=plain, ca_bundle=bundle)) as client:
-        yield Shelf(client, location)
+    return location, ClientSettings.of(location, plain_http=plain, ca_bundle=bundle)
 
 
 @contextlib.asynccontextmanager
@@ -141,10 +158,11 @@ async def _docker(settings: Settings) -> AsyncIterator[Engine]:
             allow_origin=settings.cors_allow_origin,
         ) as spawner,
     ):
+        log.info("docker.found", found=bench.description)
         yield Engine(bench, spawner, lasting=True)
 
 
-def _reaching(settings: Settings) -> dict[str, str]:
+def reaching(settings: Settings) -> dict[str, str]:
     """The environment in which a Docker client finds the engine of the settings."""
     host = {"DOCKER_HOST": settings.docker.host} if settings.docker.host else {}
     return {**os.environ, **host}

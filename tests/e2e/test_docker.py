@@ -61,6 +61,13 @@ def fresh(git_server: GitServer) -> tuple[Repository, str]:
     return git_server.repository(name), name
 
 
+async def test_the_log_says_what_builds(docker_service: Service, engine: Engine) -> None:
+    version = engine.run("version", "--format", "{{.Server.Version}}")
+    said = docker_service.log.read_text()
+    assert f"engine {version}, client " in said
+    assert "builds by" in said
+
+
 async def test_system_packages_post_build_and_start(docker_service: Service, git_server: GitServer) -> None:
     repository, name = fresh(git_server)
     commit = repository.commit(
