@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +10,10 @@ from rich.table import Table
 
 from bindery.engines import Workbench, chosen, workbench
 from bindery.errors import BinderyError
-from bindery.repository import read, spec
+from bindery.fetching import fetched
 from bindery.settings import Settings
 from bindery.terminal import marked
-from bindery.wiring import guard, make_resolver, rows
 from builder.engines.base import EnvironmentBuilder, EnvironmentInfo
-from builder.fetch import read_tree
-from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.planning import plan_for
 from builder.providers.base import Resolved
@@ -57,17 +52,8 @@ async def _facts(
 
 
 async def _planned(repository: str, ref: str, settings: Settings, engine: EnvironmentBuilder) -> tuple[Resolved, Plan]:
-    with tempfile.TemporaryDirectory(prefix="bindery-") as folder:
-        async with GuardedClient(guard(settings)) as client, rows(settings) as stored:
-            resolver = make_resolver(settings, client, stored.database)
-            displays = [provider.display for provider in resolver.providers.values()]
-            target = read(repository, ref, "", displays)
-            resolved = await resolver.resolve(target.provider, spec(target, displays), operator=True)
-            bare = Path(folder) / "repository.git"
-            source = resolver.providers[resolved.provider]
-            commit = await source.fetch(resolved, bare, settings.fetch, lambda line: None)
-            tree = await read_tree(bare, commit, settings.fetch)
-            return resolved, await plan_for(engine, tree)
+    async with fetched(repository, ref, settings) as source:
+        return source.resolved, await plan_for(engine, source.tree)
 
 
 def _refusal(engine: EnvironmentBuilder, plan: Plan) -> tuple[BinderyError | None, tuple[str, ...]]:

@@ -15,10 +15,10 @@ from bindery.errors import RequestRefused
 from bindery.fetching import Fetched, fetched
 from bindery.settings import EngineName, Settings
 from bindery.terminal import marked
-from builder import detect
 from builder.engines.base import BuildJob
 from builder.engines.docker import DockerEngine
 from builder.engines.docker_export import Exported
+from builder.planning import plan_for
 from registry.directory import remove_tree
 
 
@@ -44,7 +44,7 @@ async def export(repository: str, ref: str, wanted: Path | None, settings: Setti
 
 
 async def _job(engine: DockerEngine, source: Fetched) -> BuildJob:
-    plan = await asyncio.to_thread(detect.plan, source.tree, engine.context)
+    plan = await plan_for(engine, source.tree)
     engine.check(plan)
     url = source.resolved.repo_url
     return BuildJob(
