@@ -40,6 +40,8 @@ _HARDENED = {
     "core.attributesFile": os.devnull,
     "credential.helper": "",
     "gc.auto": "0",
+    # What comes as a pack stays one: packed data is compressed already, and can be passed on and read as it is.
+    "fetch.unpackLimit": "1",
     "http.followRedirects": "false",
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "30",
