@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bindery.process import run
+from builder.engines.uv import find_uv
 from tests.support import docker
 from tests.support.docker import Engine
 from tests.support.git_server import GitServer, Repository
@@ -101,6 +103,55 @@ async def test_an_image_that_this_machine_lost_is_pulled(
     second = await service.stream(f"gh/{name}/HEAD").read()
     assert second.phases == ["built", "launching", "ready"]
     assert "built" in await output(second, "print(open('made.txt').read())")
+
+
+PROJECT = '[project]\nname = "thing"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["six<1.17"]\n'
+SETUP = (
+    "from setuptools import setup\nsetup(name='thing', version='1', py_modules=['thing'], install_requires=['six'])\n"
+)
+NOTEBOOK_SERVER = """
+FROM {image}
+RUN apt-get update && apt-get install -y --no-install-recommends python3-venv && python3 -m venv /opt/own \\
+    && /opt/own/bin/pip install --no-cache-dir six jupyterlab
+RUN useradd --create-home --uid 1000 visitor
+ENV PATH=/opt/own/bin:$PATH
+COPY --chown=1000:1000 . /home/visitor/
+USER 1000
+WORKDIR /home/visitor
+"""
+FILES: dict[str, dict[str, str]] = {
+    "uv.lock": {"pyproject.toml": PROJECT},
+    "setup.py": {"setup.py": SETUP, "thing.py": "import six\n"},
+    "Dockerfile": {"Dockerfile": NOTEBOOK_SERVER},
+    "binder folder": {
+        "binder/requirements.txt": "six\n",
+        "binder/apt.txt": "tree\n",
+        "binder/postBuild": "#!/bin/sh\ntree --version\n",
+        "binder/start": '#!/bin/sh\nexec "$@"\n',
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+async def test_every_kind_is_built_pushed_pulled_and_launched(
+    service: Service, git_server: GitServer, engine: Engine, kind: str
+) -> None:
+    repository, name = fresh(git_server)
+    files = {path: text.replace("{image}", docker.os_image()) for path, text in FILES[kind].items()}
+    repository.commit({**files, "data.txt": f"data of {name}"})
+    if kind == "uv.lock":
+        uv = find_uv()
+        assert uv is not None
+        await run([uv, "lock", "--quiet"], env=environment(), timeout_seconds=120, cwd=repository.folder)
+        repository.commit({}, "lock")
+    first = await service.stream(f"gh/{name}/HEAD").read()
+    assert first.last["phase"] == "ready", first.text[-2000:]
+    engine.run("rm", "--force", f"bindery-{first.last['url'].rstrip('/').rpartition('/')[2]}")
+    if engine.run("image", "ls", "--quiet", first.last["image"]):
+        engine.run("image", "rm", "--force", first.last["image"])
+    second = await service.stream(f"gh/{name}/HEAD").read()
+    assert second.phases == ["built", "launching", "ready"]
+    assert f"data of {name} six" in await output(second, "import six; print(open('data.txt').read(), six.__name__)")
 
 
 async def test_another_machine_builds_nothing(
