@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -145,14 +146,19 @@ async def _launches(place: Place, sample: Sample) -> None:
     bare = Samples("docker run of the same image, to its first answer", baseline)
     compare(Samples("cached launch, from the click to ready", ours), bare, "aim: under 0.9 s")
     for crowd in CROWDS:
-        streams = await asyncio.gather(*(place.click(sample.link) for _ in range(crowd)))
-        last = max(stream.until("ready") for stream in streams)
-        await here.end_sessions()
-        bares = await asyncio.gather(*(here.start_bare(sample.image) for _ in range(crowd)))
-        await here.end_sessions()
-        aim = f"aim: {4 * crowd // 10} s"
-        ours_last = Samples(f"{crowd} cached launches at once: the last is ready", [last])
-        compare(ours_last, Samples(f"docker run, {crowd} at once: the last answers", [max(bares)]), aim)
+        last, last_bare = await _by_turns(partial(_at_once, place, sample, crowd), 2)
+        bare = Samples(f"docker run, {crowd} at once: the last answers", last_bare)
+        compare(Samples(f"{crowd} cached launches at once: the last is ready", last), bare, f"aim: {4 * crowd // 10} s")
+
+
+async def _at_once(place: Place, sample: Sample, crowd: int) -> tuple[float, float]:
+    """Seconds until the last of a crowd is ready, and until the last of as many bare containers answers."""
+    here = sample.here
+    streams = await asyncio.gather(*(place.click(sample.link) for _ in range(crowd)))
+    await here.end_sessions()
+    bare = await asyncio.gather(*(here.start_bare(sample.image) for _ in range(crowd)))
+    await here.end_sessions()
+    return max(stream.until("ready") for stream in streams), max(bare)
 
 
 async def _registry(here: DockerPlace, other: Sample) -> None:
