@@ -54,6 +54,9 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()
     page.set_default_timeout(60_000)
+    # Told with a failure: what the browser asked for and did not get.
+    page.on("requestfailed", lambda request: print("failed:", request.url, request.failure))
+    page.on("response", lambda answer: print(answer.status, answer.url) if answer.status >= 400 else None)
     yield page
     await context.close()
 

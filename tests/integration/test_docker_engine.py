@@ -176,8 +176,14 @@ def tidy() -> Iterator[None]:
         docker.engine().run("image", "rm", *ours)
 
 
+def never_seen() -> str:
+    """A comment that makes an environment a new one: an engine keeps those of earlier runs."""
+    return f"# {time.time_ns()}\n"
+
+
 async def test_requirements_become_an_environment(engine: DockerEngine, repository: Repository) -> None:
-    built = await build(engine, repository, {"requirements.txt": "six==1.17.0\n", "a.ipynb": notebook("import six")})
+    files = {"requirements.txt": f"six==1.17.0\n{never_seen()}", "a.ipynb": notebook("import six")}
+    built = await build(engine, repository, files)
     info = await engine.find(built.job.plan.environment_key)
     assert info is not None
     assert "six==1.17.0\n" in info.lock
@@ -284,7 +290,7 @@ async def test_the_same_files_at_another_commit_have_its_history(engine: DockerE
 
 
 async def test_a_package_without_wheel_is_built_from_source(engine: DockerEngine, repository: Repository) -> None:
-    built = await build(engine, repository, {"requirements.txt": "docopt==0.6.2\n"})
+    built = await build(engine, repository, {"requirements.txt": f"docopt==0.6.2\n{never_seen()}"})
     assert "run code of their own" in built.lines
     assert built.run("python -c 'import docopt; print(docopt.__version__)'") == "0.6.2"
 
@@ -293,7 +299,7 @@ async def test_code_that_packages_leave_for_every_start_of_python_reaches_no_sha
     engine: DockerEngine, repository: Repository
 ) -> None:
     # setuptools has such code; a lock with hashes makes two installs of it and the kernel.
-    files = {"requirements.txt": "setuptools==80.9.0 --hash=sha256:" + SETUPTOOLS_HASH + "\n"}
+    files = {"requirements.txt": f"setuptools==80.9.0 --hash=sha256:{SETUPTOOLS_HASH}\n{never_seen()}"}
     built = await build(engine, repository, files)
     assert "run code of their own" in built.lines
     assert built.run("python -c 'import setuptools; print(setuptools.__version__)'") == "80.9.0"
