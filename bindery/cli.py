@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from bindery import __version__, logs
 from bindery.errors import BinderyError
 from bindery.settings import MIB, EngineName, Settings
+from bindery.settings_table import unknown
 from bindery.terminal import marked
 
 T = TypeVar("T")
@@ -196,6 +198,10 @@ def settings() -> None:
         output.print(f"    {row.description}", soft_wrap=True)
 
 
+#: What programs that we start carry; a command that is typed in a session has them.
+_MARKS = {"BINDERY_BUILD", "BINDERY_BUILD_ROOT", "BINDERY_SESSION"}
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         output.print(__version__)
@@ -212,6 +218,9 @@ def _options(
 
 
 def _settings(**given: Any) -> Settings:
+    for name, meant in unknown(set(os.environ) - _MARKS):
+        question = f" Did you mean {meant}?" if meant else ""
+        errors.print(f"[yellow]Warning:[/yellow] {name} is no setting.{question}", soft_wrap=True)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

@@ -256,7 +256,8 @@ class Settings(BaseSettings):
         False, description="Listen on a public address although the process engine promises no isolation."
     )
     allow_private_repository_hosts: bool = Field(
-        False, description="Let links name repositories on private and loopback addresses."
+        False,
+        description="Let links name repositories on private and loopback addresses, though never link-local ones.",
     )
     cors_allow_origin: str = Field("", description="Origin that other sites' pages may call from; `*`: any.")
     allow_build_only: bool = Field(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -33,6 +34,18 @@ def rows(model: type[BaseModel] = Settings, prefix: str = "BINDERY_") -> Iterato
             yield from rows(section, f"{variable}__")
         else:
             yield Row(variable, _written(field), field.description or "")
+
+
+def unknown(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Variables that look like settings and are none, each with the setting that may have been meant."""
+    known = [row.variable for row in rows()]
+    for name in sorted(variables):
+        if (
+            name.startswith("BINDERY_")
+            and name not in known
+            and not any(each.startswith(f"{name}__") for each in known)
+        ):
+            yield name, next(iter(difflib.get_close_matches(name, known, n=1)), "")
 
 
 def markdown() -> str:

@@ -63,6 +63,9 @@ class Guard:
                 f"The host {host} cannot be found.", hint="Check the spelling of the address."
             ) from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if any(map(_is_link_local, addresses)):
+            # Clouds answer there with their machines' credentials; no repository is at such an address anywhere.
+            raise HostRefused(f"The host {host} is a link-local address.", hint="Use the repository's own address.")
         if not self.allow_private and not all(map(is_global, addresses)):
             raise HostRefused(
                 f"The host {host} is on a private or local network, which links may not name here.",
@@ -81,6 +84,12 @@ def is_global(address: str) -> bool:
         if any(ip in network for network in _TRANSLATED):
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def _is_link_local(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_link_local
 
 
 class _CheckedResolver(AbstractResolver):

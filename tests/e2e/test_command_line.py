@@ -174,6 +174,8 @@ class TestServe:
         ended = await bindery("doctor", "--data-dir", tmp_path, BINDERY_BUILD__CONCURRENCY="many")
         assert ended.returncode == 2
         assert b"BINDERY_BUILD__CONCURRENCY" in ended.stderr
+        other = await bindery("doctor", "--data-dir", tmp_path, BINDERY_BUILD__CONCURENCY="3")
+        assert b"BINDERY_BUILD__CONCURENCY is no setting. Did you mean BINDERY_BUILD__CONCURRENCY?" in other.stderr
 
 
 async def test_doctor_finds_what_this_machine_has(tmp_path: Path) -> None:

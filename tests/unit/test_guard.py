@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
-from bindery.errors import BinderyError
+from bindery.errors import BinderyError, HostRefused
 from bindery.settings import ProviderSettings
 from builder import refs
 from builder.guard import Guard, GuardedClient, is_global
@@ -26,6 +27,14 @@ def test_these_are_not(address: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "140.82.121.4", "2606:50c0:8000::154", "::ffff:8.8.8.8"])
 def test_these_are(address: str) -> None:
     assert is_global(address)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"])
+async def test_link_local_addresses_are_refused_even_where_private_ones_are_not(host: str) -> None:
+    guard = Guard(allow_private=True, timeout_seconds=1)
+    with pytest.raises(HostRefused):
+        await guard.endpoint(URL(f"http://{host}/o/r"))
+    assert (await guard.endpoint(URL("http://127.0.0.1:1/o/r"))).addresses == ("127.0.0.1",)
 
 
 _KNOWN = providers(ProviderSettings(), GuardedClient(Guard(allow_private=False, timeout_seconds=1)))
