@@ -164,7 +164,9 @@ class DockerEngine:
             if await self.has_image(job.image):
                 await shop.say(f"Image {job.image} is there: reused\n")
                 return
-            await self._environment(job, shop)
+            # The environment's own step has told of one that is known.
+            if await self.docker.image(environment_name(job.plan.environment_key)) is None:
+                await self._environment(job, shop)
             if job.plan.kind in docker_library.KINDS:
                 await docker_library.build_image(job, shop)
             else:

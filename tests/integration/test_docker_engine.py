@@ -306,7 +306,8 @@ async def test_code_that_packages_leave_for_every_start_of_python_reaches_no_sha
 
 
 async def test_a_dockerfile_is_built_as_it_is(engine: DockerEngine, repository: Repository) -> None:
-    text = f"FROM {docker.os_image()}\nARG NB_USER\nCOPY data.txt /data.txt\nRUN echo made by $NB_USER > /made\n"
+    steps = "ARG NB_USER\nCOPY data.txt /data.txt\nRUN echo made by $NB_USER > /made\n"
+    text = f"{never_seen()}FROM {docker.os_image()}\n{steps}"
     built = await build(
         engine, repository, {"binder/Dockerfile": text, "data.txt": "data", "requirements.txt": "no-such"}
     )
