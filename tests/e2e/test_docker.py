@@ -46,8 +46,10 @@ async def docker_service(
     last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
     service.environment = {**service.environment, **last}
     await service.start()
-    await until(lambda: not containers(engine, service), 60, "all containers are gone")
-    await service.stop()
+    try:
+        await until(lambda: not containers(engine, service), 60, "all containers are gone")
+    finally:
+        await service.stop()
 
 
 def containers(engine: Engine, service: Service) -> list[str]:

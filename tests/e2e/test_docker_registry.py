@@ -52,8 +52,10 @@ async def service(
     last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
     service.environment = {**service.environment, **last}
     await service.start()
-    await until(lambda: not containers(engine), 60, "all containers are gone")
-    await service.stop()
+    try:
+        await until(lambda: not containers(engine), 60, "all containers are gone")
+    finally:
+        await service.stop()
 
 
 def containers(engine: Engine) -> list[str]:
