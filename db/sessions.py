@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -192,11 +192,6 @@ class SessionStore:
 def topic(session_id: str) -> str:
     """The wake-up topic of a session's log."""
     return f"session:{session_id}"
-
-
-def in_states(rows: Iterable[Session], *states: SessionState) -> list[Session]:
-    """Those of the sessions that are in one of the states."""
-    return [row for row in rows if row.state in states]
 
 
 async def _count(connection: AsyncConnection) -> int:

@@ -182,10 +182,6 @@ class DirectoryStore:
         """Remove an environment, finished or not; one that is not there is no error."""
         self._remove(self.environment_path(key), ENVIRONMENT_MARKER)
 
-    def remove_server(self, server_id: str) -> None:
-        """Remove a server environment, finished or not; one that is not there is no error."""
-        self._remove(self.server_path(server_id), SERVER_MARKER)
-
     def sweep(self, keep: Collection[Path] = ()) -> list[Path]:
         """Remove all directories without a marker that nobody is making now, apart from `keep`; return them."""
         candidates = [(path, ENVIRONMENT_MARKER) for path in _folders(self.root / "environments")]

@@ -13,9 +13,10 @@ import pytest_asyncio
 
 from tests.support import docker
 from tests.support.docker import Engine
+from tests.support.docker_service import containers, docker_serving
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
-from tests.support.service import Service, environment
+from tests.support.service import Service
 from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,32 +31,9 @@ def engine() -> Engine:
 async def docker_service(
     engine: Engine, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    settings = {
-        "BINDERY_ENGINE": "docker",
-        "BINDERY_BUILD__OS_IMAGE": docker.os_image(),
-        "BINDERY_PROVIDERS__RESOLUTION_TTL_SECONDS": "0",
-        "BINDERY_SESSION__UNOPENED_SECONDS": "600",
-        "DOCKER_HOST": engine.host,
-        "PATH": f"{engine.client.parent}:{environment()['PATH']}",
-    }
-    service = Service(tmp_path_factory.mktemp("docker") / "data", environment(git_server, **settings))
-    await service.start()
-    yield service
-    # Containers outlive a service; these sessions are ended by one that allows them no time.
-    await service.stop()
-    last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
-    service.environment = {**service.environment, **last}
-    await service.start()
-    try:
-        await until(lambda: not containers(engine, service), 60, "all containers are gone")
-    finally:
-        await service.stop()
-
-
-def containers(engine: Engine, service: Service) -> list[str]:
-    """Names of the sessions' containers that the engine has."""
-    found = engine.run("ps", "--all", "--format", "{{.Names}}", "--filter", "label=io.bindery.session")
-    return [name for name in found.split() if "-e2e-" in name]
+    data_dir = tmp_path_factory.mktemp("docker") / "data"
+    async with docker_serving(engine, git_server, data_dir, "e2e") as service:
+        yield service
 
 
 def fresh(git_server: GitServer) -> tuple[Repository, str]:
@@ -125,7 +103,7 @@ async def test_a_session_outlives_its_service(docker_service: Service, git_serve
     async with notebook({**visit.last, "url": f"{docker_service.url}user/{path}"}) as server:
         assert (await server.get("api/status"))["kernels"] == 0
     container = f"bindery-{path.rstrip('/')}"
-    assert container in containers(engine, docker_service)
+    assert container in containers(engine, "e2e")
     engine.run("kill", container)
 
     async def gone() -> bool:
@@ -134,7 +112,7 @@ async def test_a_session_outlives_its_service(docker_service: Service, git_serve
             return response.status == 424
 
     await until(gone, 30, "the service notices")
-    await until(lambda: container not in containers(engine, docker_service), 30, "and cleans up")
+    await until(lambda: container not in containers(engine, "e2e"), 30, "and cleans up")
 
 
 async def test_auto_takes_docker_where_it_answers(docker_service: Service, tmp_path: Path) -> None:

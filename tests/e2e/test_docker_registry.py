@@ -13,11 +13,11 @@ from bindery.process import run
 from builder.engines.uv import find_uv
 from tests.support import docker
 from tests.support.docker import Engine
+from tests.support.docker_service import docker_serving
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
 from tests.support.registry import Registry, running_registry
 from tests.support.service import Service, Visit, environment
-from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,30 +37,10 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
 async def service(
     engine: Engine, registry: Registry, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    settings = {
-        "BINDERY_ENGINE": "docker",
-        "BINDERY_BUILD__OS_IMAGE": docker.os_image(),
-        "BINDERY_REGISTRY__URL": f"{registry.host}/team",
-        "BINDERY_PROVIDERS__RESOLUTION_TTL_SECONDS": "0",
-        "DOCKER_HOST": engine.host,
-        "PATH": f"{engine.client.parent}:{environment()['PATH']}",
-    }
-    service = Service(tmp_path_factory.mktemp("shelved") / "data", environment(git_server, **settings))
-    await service.start()
-    yield service
-    await service.stop()
-    last = {"BINDERY_SESSION__MAX_AGE_SECONDS": "0.01", "BINDERY_SESSION__CHECK_SECONDS": "0.2"}
-    service.environment = {**service.environment, **last}
-    await service.start()
-    try:
-        await until(lambda: not containers(engine), 60, "all containers are gone")
-    finally:
-        await service.stop()
-
-
-def containers(engine: Engine) -> list[str]:
-    found = engine.run("ps", "--all", "--format", "{{.Names}}", "--filter", "label=io.bindery.session")
-    return [name for name in found.split() if "-shelved-" in name]
+    data_dir = tmp_path_factory.mktemp("shelved") / "data"
+    where = {"BINDERY_REGISTRY__URL": f"{registry.host}/team"}
+    async with docker_serving(engine, git_server, data_dir, "shelved", **where) as service:
+        yield service
 
 
 def fresh(git_server: GitServer) -> tuple[Repository, str]:
