@@ -3,10 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+UPGRADE ?= --upgrade
 BIN = $(VENV)/bin
 UV = $(BIN)/uv
 INSTALL = VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate
+# What a service on a cluster needs beside the rest.
+EXTRAS = --extra kubernetes --extra postgresql
 # Environments must get compiled files, whatever the caller's shell says: without them every start is slow.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -34,7 +37,8 @@ docs: $(VENV)/.installed-dev ## Write the generated parts of the documentation a
 lock: $(VENV)/.installed ## Pin the dependencies anew
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) pyproject.toml -o requirements/serve.txt
-	$(COMPILE) pyproject.toml --group test --group check -o requirements/dev.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/cluster.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group test --group check -o requirements/dev.txt
 
 $(VENV)/bin/uv: requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
