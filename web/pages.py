@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,2000}")
 _BADGE_CACHE = "public, max-age=86400"
 _RAW = "%/:@!$&'()*+,;=~-._[]|^?"
 
-Handler = Callable[[Pages, Request], Response]
+Handler = Callable[[Pages, Request], Response | Awaitable[Response]]
 
 
 def router(pages: Pages) -> APIRouter:
@@ -50,7 +50,8 @@ def router(pages: Pages) -> APIRouter:
 
 def _endpoint(pages: Pages, handler: Handler) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        return handler(pages, request)
+        answer = handler(pages, request)
+        return answer if isinstance(answer, Response) else await answer
 
     return endpoint
 

@@ -6,30 +6,19 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
+from tests.support.browser import SCREENSHOTS
+from tests.support.browser import browser as chromium
 from tests.support.git_server import GitServer
-from tests.support.needs import chromium
 from tests.support.service import Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 expect.set_options(timeout=60_000)
-
-OUTPUT = Path(__file__).parents[2] / "test-output"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def notebook(*sources: str) -> str:
@@ -43,10 +32,8 @@ def notebook(*sources: str) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser
-        await browser.close()
+    async with chromium() as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -62,8 +49,8 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 async def shot(page: Page, name: str) -> None:
-    OUTPUT.mkdir(exist_ok=True)
-    await page.screenshot(path=OUTPUT / f"{name}.png")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 async def test_from_the_form_to_a_plot(service: Service, git_server: GitServer, page: Page) -> None:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from bindery.errors import PathRefused
+from tests.support import axe
+from tests.support.browser import browser, watched_page
 from tests.support.link_vectors import JOINED, PASTED, PROVIDERS
 from tests.support.stage import Stage, stage
 from web import links
 
-CHROMIUM = Path("/usr/bin/chromium")
-SANDBOXLESS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not CHROMIUM.exists() and "CI" not in os.environ, reason="needs Chromium: apt-get install chromium"
-    ),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLAN = {
     "python": "3.12",
@@ -42,12 +32,8 @@ PLAN = {
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def theatre() -> AsyncIterator[tuple[Stage, Browser]]:
-    async with stage() as opened, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=SANDBOXLESS)
-        try:
-            yield opened, browser
-        finally:
-            await browser.close()
+    async with stage() as opened, browser() as program:
+        yield opened, program
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -66,19 +52,13 @@ async def context(theatre: tuple[Stage, Browser], play: Stage) -> AsyncIterator[
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(context: BrowserContext, play: Stage) -> AsyncIterator[Page]:
-    """A page on which no script may fail, no policy may be broken, and nothing else may be asked."""
-    faults: list[str] = []
-    opened = await context.new_page()
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
-    opened.on("request", lambda asked: None if asked.url.startswith(play.url) else faults.append(asked.url))
-    # Lets a test see whether a stream was closed.
-    await opened.add_init_script(
-        "window.streams = []; window.EventSource = class extends EventSource {"
-        " constructor(...given) { super(...given); window.streams.push(this); } }"
-    )
-    yield opened
-    assert faults == []
+    async with watched_page(context, play.url) as opened:
+        # Lets a test see whether a stream was closed.
+        await opened.add_init_script(
+            "window.streams = []; window.EventSource = class extends EventSource {"
+            " constructor(...given) { super(...given); window.streams.push(this); } }"
+        )
+        yield opened
 
 
 async def _stream_is_closed(page: Page) -> bool:
@@ -434,21 +414,6 @@ async def test_the_browser_resolves_an_accepted_path_as_the_server_did(page: Pag
 # --- for everybody ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The source of axe-core, fetched once from npm."""
-    folder = Path(os.environ.get("BINDERY_TEST_CACHE", Path.home() / ".cache" / "bindery-tests")) / "axe"
-    source = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not source.exists():
-        npm = shutil.which("npm")
-        if npm is None and "CI" not in os.environ:
-            pytest.skip("needs npm to fetch axe-core")
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [npm or "npm", "install", "--silent", "--no-save", "--prefix", str(folder), "axe-core@4"]
-        subprocess.run(command, check=True, timeout=120, cwd=folder)
-    return source.read_text()
-
-
 async def _form(page: Page, play: Stage) -> None:
     await page.goto("/")
 
@@ -504,12 +469,10 @@ STATES = [_form, _filled, _mistyped, _waiting, _building, _failed, _not_found, _
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
-async def test_axe_finds_nothing(page: Page, play: Stage, axe: str, state: Any, scheme: Any) -> None:
+async def test_axe_finds_nothing(page: Page, play: Stage, state: Any, scheme: Any) -> None:
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await state(page, play)
-    await page.evaluate(axe)
-    found = await page.evaluate("axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })")
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+    await axe.check(page)
 
 
 @pytest.mark.parametrize("width", [320, 768, 1440])
