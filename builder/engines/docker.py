@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Self
 
 from bindery.settings import Settings
-from builder.engines import docker_content, docker_environment, docker_export, docker_library
+from builder.engines import docker_export
 from builder.engines.base import BuildJob, EnvironmentInfo
 from builder.engines.docker_cli import Docker, find_docker
-from builder.engines.docker_context import Site
 from builder.engines.docker_export import Exported
-from builder.engines.docker_images import ENVIRONMENTS, drafts, environment_info, environment_name
-from builder.engines.docker_runtime import BUILDER_VERSION, Runtimes, find_runtimes
 from builder.engines.installer import disk_errors
+from builder.engines.layered import content, environment, library
+from builder.engines.layered.context import Site
+from builder.engines.layered.images import ENVIRONMENTS, drafts, environment_info, environment_name
+from builder.engines.layered.runtime import BUILDER_VERSION, Runtimes, find_runtimes
+from builder.engines.layered.workshop import Locks, Workshop
 from builder.engines.leftovers import end_others, remove_scratch
 from builder.engines.narration import Say, ago, narrate
-from builder.engines.workshop import Locks, Workshop
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event
 from registry.directory import remove_tree
@@ -152,11 +153,11 @@ class DockerEngine:
                 return
             begun = time.monotonic()
             if job.plan.kind is Kind.DOCKERFILE:
-                await docker_environment.build_dockerfile(job, shop)
-            elif job.plan.kind in docker_library.KINDS:
-                await docker_library.build_environment(job, shop, self.runtimes)
+                await environment.build_dockerfile(job, shop)
+            elif job.plan.kind in library.KINDS:
+                await library.build_environment(job, shop, self.runtimes)
             else:
-                await docker_environment.build_python(job, shop, self.runtimes)
+                await environment.build_python(job, shop, self.runtimes)
             await shop.say(f"Environment {short} is ready, after {time.monotonic() - begun:.1f} s\n")
 
     async def _image(self, job: BuildJob, shop: Workshop) -> None:
@@ -167,7 +168,7 @@ class DockerEngine:
             # The environment's own step has told of one that is known.
             if await self.docker.image(environment_name(job.plan.environment_key)) is None:
                 await self._environment(job, shop)
-            if job.plan.kind in docker_library.KINDS:
-                await docker_library.build_image(job, shop)
+            if job.plan.kind in library.KINDS:
+                await library.build_image(job, shop)
             else:
-                await docker_content.build(job, shop, self.runtimes)
+                await content.build(job, shop, self.runtimes)

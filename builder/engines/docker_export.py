@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from builder.engines import docker_content, docker_environment, docker_library
 from builder.engines.base import BuildJob
 from builder.engines.content import without_login
-from builder.engines.docker_runtime import Runtimes
-from builder.engines.workshop import Workshop
+from builder.engines.layered import content, environment, library
+from builder.engines.layered.runtime import Runtimes
+from builder.engines.layered.workshop import Workshop
 from builder.plan import Kind
 
 LOCK = "environment.lock"
@@ -45,9 +45,9 @@ async def export(job: BuildJob, shop: Workshop, runtimes: Runtimes, lock: str) -
     """
     kind = job.plan.kind
     if kind is Kind.DOCKERFILE:
-        await docker_environment.work_tree(job, shop, shop.folder).write(job.repo_url)
-        return Exported(job.plan.files[0], docker_environment.ARGUMENTS)
-    if kind in docker_library.KINDS:
+        await environment.work_tree(job, shop, shop.folder).write(job.repo_url)
+        return Exported(job.plan.files[0], environment.ARGUMENTS)
+    if kind in library.KINDS:
         stages = await _of_library(job, shop, runtimes)
     else:
         stages = await _of_python(job, shop, runtimes, lock)
@@ -64,24 +64,24 @@ async def _of_python(job: BuildJob, shop: Workshop, runtimes: Runtimes, lock: st
     if plan.python != runtimes.system_python:
         below = PYTHON
         parts.append(await runtimes.prepare_python(plan.python, RUNTIME, shop, folder / PYTHON, stage=PYTHON))
-    await docker_environment.prepare(job, shop, runtimes, folder / ENVIRONMENT, lock)
+    await environment.prepare(job, shop, runtimes, folder / ENVIRONMENT, lock)
     # The cache is this image's own, so packages may run code of theirs.
-    environment = docker_environment.dockerfile(job, shop, runtimes, below, wheels_only=False, stage=ENVIRONMENT)
+    packages = environment.dockerfile(job, shop, runtimes, below, wheels_only=False, stage=ENVIRONMENT)
     same, place = plan.needs_tree, folder / IMAGE
-    image = await docker_content.prepare(job, shop, runtimes, ENVIRONMENT, place, same=same, stage=IMAGE)
-    return [*parts, environment, image]
+    image = await content.prepare(job, shop, runtimes, ENVIRONMENT, place, same=same, stage=IMAGE)
+    return [*parts, packages, image]
 
 
 async def _of_library(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> list[str]:
-    steps = await docker_library.read_steps(job, shop)
-    await asyncio.to_thread(docker_library.write_pack, steps, shop.folder / PACK)
-    await docker_library.write_environment(job, shop, steps, shop.folder / ENVIRONMENT)
+    steps = await library.read_steps(job, shop)
+    await asyncio.to_thread(library.write_pack, steps, shop.folder / PACK)
+    await library.write_environment(job, shop, steps, shop.folder / ENVIRONMENT)
     same = job.plan.needs_tree
-    await docker_library.write_content(job, shop, shop.folder / IMAGE, same=same)
+    await library.write_content(job, shop, shop.folder / IMAGE, same=same)
     return [
-        docker_library.pack_dockerfile(shop, runtimes, steps, stage=PACK),
-        docker_library.environment_dockerfile(job, shop, runtimes, steps, PACK, stage=ENVIRONMENT),
-        docker_library.content_dockerfile(job, shop, steps, ENVIRONMENT, same=same, stage=IMAGE),
+        library.pack_dockerfile(shop, runtimes, steps, stage=PACK),
+        library.environment_dockerfile(job, shop, runtimes, steps, PACK, stage=ENVIRONMENT),
+        library.content_dockerfile(job, shop, steps, ENVIRONMENT, same=same, stage=IMAGE),
     ]
 
 

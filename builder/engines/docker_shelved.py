@@ -13,9 +13,9 @@ from bindery.sandbox import no_sandbox
 from builder.engines.base import BuildJob, EnvironmentInfo
 from builder.engines.content import WorkTree
 from builder.engines.docker import DockerEngine
-from builder.engines.docker_images import environment_name, image_labels
 from builder.engines.docker_registry import PUSH_SECONDS, Shelf
 from builder.engines.installer import disk_errors
+from builder.engines.layered.images import environment_name, image_labels
 from builder.engines.narration import Say, narrate
 from builder.engines.uv import Bench
 from builder.plan import Kind, Plan, PlanContext

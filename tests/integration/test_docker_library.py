@@ -14,10 +14,10 @@ from bindery.settings import BuildSettings, Settings
 from builder.buildpacks.repo2docker_steps import LibrarySteps, library_steps
 from builder.engines.base import BuildJob
 from builder.engines.docker_cli import Docker, Image
-from builder.engines.docker_context import Site
-from builder.engines.docker_library import content_dockerfile, environment_dockerfile, pack_dockerfile
-from builder.engines.docker_runtime import Runtimes
-from builder.engines.workshop import Locks, Workshop
+from builder.engines.layered.context import Site
+from builder.engines.layered.library import content_dockerfile, environment_dockerfile, pack_dockerfile
+from builder.engines.layered.runtime import Runtimes
+from builder.engines.layered.workshop import Locks, Workshop
 from tests.support.trees import Files, plan_of, tree_of
 
 with warnings.catch_warnings():

@@ -14,8 +14,8 @@ from bindery.errors import InternalError
 from bindery.settings import BuildSettings
 from builder.buildpacks.repo2docker_steps import one_line
 from builder.dockerfile import checked, quoted, render
-from builder.engines.docker_context import Site, write_context
 from builder.engines.docker_progress import Progress
+from builder.engines.layered.context import Site, write_context
 
 
 @pytest.mark.parametrize(

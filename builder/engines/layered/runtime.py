@@ -16,11 +16,11 @@ from bindery.errors import PythonUnavailable, ToolMissing
 from bindery.settings import BuildSettings
 from builder.dockerfile import render
 from builder.engines.docker_cli import PULL_SECONDS, Docker, Image
-from builder.engines.docker_context import copy_program, linux_uv, tools_digest, write_context
 from builder.engines.docker_files import read_file
 from builder.engines.interpreters import find_downloads
+from builder.engines.layered.context import copy_program, linux_uv, tools_digest, write_context
+from builder.engines.layered.workshop import Workshop
 from builder.engines.uv import find_uv
-from builder.engines.workshop import Workshop
 
 #: Version of the rules by which images are made.
 BUILDER_VERSION = "docker-1"

@@ -16,13 +16,13 @@ from builder.buildpacks.repo2docker_steps import LibrarySteps, library_steps
 from builder.dockerfile import render
 from builder.engines.base import BuildJob
 from builder.engines.docker_cli import StepFailed
-from builder.engines.docker_content import failure, has_commit
-from builder.engines.docker_context import write_context
-from builder.engines.docker_environment import finish, work_tree
-from builder.engines.docker_images import draft_name, environment_facts, environment_name, image_labels
-from builder.engines.docker_runtime import HOME, USER, Runtimes
 from builder.engines.environment import write_files
-from builder.engines.workshop import Workshop
+from builder.engines.layered.content import failure, has_commit
+from builder.engines.layered.context import write_context
+from builder.engines.layered.environment import finish, work_tree
+from builder.engines.layered.images import draft_name, environment_facts, environment_name, image_labels
+from builder.engines.layered.runtime import HOME, USER, Runtimes
+from builder.engines.layered.workshop import Workshop
 from builder.fetch import read_tree
 from builder.plan import Kind
 

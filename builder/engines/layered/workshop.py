@@ -12,7 +12,7 @@ from secrets import token_hex
 from bindery.errors import BinderyError, InstallFailed
 from bindery.settings import Settings
 from builder.engines.docker_cli import Docker, Recipe, StepFailed
-from builder.engines.docker_context import Site
+from builder.engines.layered.context import Site
 from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.engines.narration import Say
 from builder.engines.uv import failure

@@ -12,8 +12,9 @@ from builder.dockerfile import render
 from builder.engines.base import BuildJob
 from builder.engines.content import WorkTree
 from builder.engines.docker_cli import StepFailed
-from builder.engines.docker_context import write_context
-from builder.engines.docker_images import (
+from builder.engines.environment import write_files
+from builder.engines.layered.context import write_context
+from builder.engines.layered.images import (
     ENVIRONMENT,
     draft_name,
     environment_facts,
@@ -21,10 +22,9 @@ from builder.engines.docker_images import (
     environment_name,
     image_labels,
 )
-from builder.engines.docker_runtime import HOME, USER, Runtimes
-from builder.engines.environment import write_files
+from builder.engines.layered.runtime import HOME, USER, Runtimes
+from builder.engines.layered.workshop import Workshop, meaning
 from builder.engines.uv import Bench
-from builder.engines.workshop import Workshop, meaning
 from builder.fetch import read_tree
 from builder.inside.hands import SOURCE_NEEDED
 from builder.plan import Source

@@ -9,11 +9,11 @@ from bindery.errors import PostBuildFailed
 from builder.dockerfile import render
 from builder.engines.base import BuildJob
 from builder.engines.docker_cli import StepFailed
-from builder.engines.docker_context import write_context
-from builder.engines.docker_environment import work_tree
-from builder.engines.docker_images import ENVIRONMENT, REVISION, SOURCE, environment_name, image_labels
-from builder.engines.docker_runtime import Runtimes
-from builder.engines.workshop import Workshop, meaning
+from builder.engines.layered.context import write_context
+from builder.engines.layered.environment import work_tree
+from builder.engines.layered.images import ENVIRONMENT, REVISION, SOURCE, environment_name, image_labels
+from builder.engines.layered.runtime import Runtimes
+from builder.engines.layered.workshop import Workshop, meaning
 from builder.inside.program import POST_BUILD_FAILED
 from builder.plan import Kind
 
