@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bindery.errors import ToolMissing
+from bindery.errors import EngineCannotServe, ToolMissing
 from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
 from builder.engines.process import ProcessEngine
@@ -71,6 +71,8 @@ async def chosen(settings: Settings) -> Settings:
 @contextlib.asynccontextmanager
 async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     """The engine's building side, without anything running. Raises `ToolMissing` when the engine is not there."""
+    if settings.engine is EngineName.KUBERNETES:
+        raise EngineCannotServe("The kubernetes engine cannot build yet.", hint="Use --engine docker.")
     if settings.engine is not EngineName.DOCKER:
         yield Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
         return
@@ -127,6 +129,8 @@ def registry_at(settings: Settings) -> tuple[Location, ClientSettings]:
 @contextlib.asynccontextmanager
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
     """The engine, ready for use; leaving the block ends the sessions that cannot outlive the service."""
+    if settings.engine is EngineName.KUBERNETES:
+        raise EngineCannotServe("The kubernetes engine cannot serve yet.", hint="Use --engine docker.")
     run = _docker if settings.engine is EngineName.DOCKER else _process
     async with run(settings) as found:
         yield found

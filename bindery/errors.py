@@ -272,6 +272,21 @@ class EngineUnavailable(BinderyError):
     default_hint = "Try again in a few minutes. The operator can run: bindery doctor"
 
 
+class ClusterRefused(BinderyError):
+    """The cluster's API answered with an error."""
+
+    code = "cluster_refused"
+    status = 502
+    default_hint = "The operator has to look at the service's role, and at what the cluster allows."
+
+    def __init__(self, message: str, *, answer: int, reason: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        #: The API's HTTP status.
+        self.answer = answer
+        #: The API's own word for it, such as AlreadyExists.
+        self.reason = reason
+
+
 class DiskFull(BinderyError):
     """There is no space left where Bindery keeps its data."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,7 @@ MIB = 1024 * 1024
 class EngineName(StrEnum):
     PROCESS = "process"
     DOCKER = "docker"
+    KUBERNETES = "kubernetes"
     AUTO = "auto"
 
 
@@ -197,6 +199,57 @@ class DockerSettings(_Section):
     )
 
 
+class PodSettings(_Section):
+    service_account: str = Field("", description="Service account of the pods, whose token they never get.")
+    runtime_class: str = Field("", description="RuntimeClass of the pods, such as gvisor.")
+    priority_class: str = Field("", description="PriorityClass of the pods.")
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the nodes that the pods may run on (JSON object)."
+    )
+    affinity: dict[str, Any] = Field(default_factory=dict, description="Affinity of the pods (JSON object).")
+    tolerations: tuple[dict[str, Any], ...] = Field((), description="Taints that the pods tolerate (JSON list).")
+    image_pull_secrets: tuple[str, ...] = Field(
+        (), description="Secrets of the namespace that nodes pull the pods' images with (JSON list of names)."
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="Further labels of the pods (JSON object).")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Annotations of the pods (JSON object).")
+    patch: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What is merged into the pods at the end: objects by key, lists of named things by name, other "
+        "values replaced, null removes (JSON object with metadata and spec).",
+    )
+
+
+class KubernetesSettings(_Section):
+    namespace: str = Field("", description="Namespace of builds and sessions; empty: the one of the login.")
+    kubeconfig: Path | None = Field(
+        None, description="File with the cluster's address and login; empty: the pod's own, else KUBECONFIG."
+    )
+    context: str = Field("", description="Context of that file; empty: its current one.")
+    instance: str = Field(
+        "bindery",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$",
+        description="Tells what belongs to this service from what belongs to others in the same namespace.",
+    )
+    request_timeout_seconds: float = Field(
+        30.0, gt=0, description="How long, in seconds, the cluster's API may take for one answer."
+    )
+    schedule_timeout_seconds: float = Field(
+        300.0, gt=0, description="How long, in seconds, a session may wait for a node with room for it."
+    )
+    pull_timeout_seconds: float = Field(
+        600.0, gt=0, description="How long, in seconds, a node may take to bring a session's image and begin."
+    )
+    memory_request_bytes: int = Field(
+        512 * MIB, ge=0, description="Memory that a node keeps free for each session, in bytes; at most its limit."
+    )
+    cpu_request: float = Field(
+        0.1, ge=0, description="Processors that a node keeps free for each session; at most its limit."
+    )
+    session: PodSettings = Field(default_factory=PodSettings, description="Pods of sessions.")
+    build: PodSettings = Field(default_factory=PodSettings, description="Pods of builds.")
+
+
 class RegistrySettings(_Section):
     url: str = Field(
         "",
@@ -250,7 +303,8 @@ class Settings(BaseSettings):
     )
     engine: EngineName = Field(
         EngineName.PROCESS,
-        description="Where environments are built and sessions run: process, docker, or auto, docker where it answers.",
+        description="Where environments are built and sessions run: process, docker, kubernetes, or auto, which is "
+        "docker where it answers, else process.",
     )
     allow_public_address: bool = Field(
         False, description="Listen on a public address although the process engine promises no isolation."
@@ -272,6 +326,7 @@ class Settings(BaseSettings):
     build: BuildSettings = Field(default_factory=BuildSettings, description="Building images.")
     session: SessionSettings = Field(default_factory=SessionSettings, description="Notebook servers.")
     docker: DockerSettings = Field(default_factory=DockerSettings, description="The docker engine.")
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The kubernetes engine.")
     registry: RegistrySettings = Field(default_factory=RegistrySettings, description="Where images are kept.")
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
     build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
