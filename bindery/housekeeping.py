@@ -1,21 +1,26 @@
-"""Looking after images: what there is, and making room; never what runs."""
+"""Looking after images and records: what there is, and making room; never what runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import structlog
 
 from bindery.settings import RetentionSettings
 from db.builds import BuildStore
+from db.engine import Database
 from db.images import ImageStore
+from db.pruning import prune
 from db.sessions import SessionStore
 from registry.retention import Inventory, Removal, removals
 from registry.stock import Stock
 
 log = structlog.get_logger(__name__)
+
+_DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,33 @@ class Housekeeping:
     async def _needed(self) -> Collection[str]:
         sessions = {session.image for session in await self.sessions.unfinished()}
         return sessions | {build.image for build in await self.builds.unfinished()}
+
+
+@dataclass(frozen=True)
+class RecordKeeping:
+    """Forgets builds, sessions and launches that ended long ago."""
+
+    database: Database
+    marks: RetentionSettings
+    clock: Callable[[], float] = time.time
+
+    async def carry_out(self) -> int:
+        """Forget what is too old now; returns how many records."""
+        now = self.clock()
+        gone = await prune(
+            self.database,
+            records_before=now - self.marks.record_days * _DAY_SECONDS,
+            launches_before=now - self.marks.launch_days * _DAY_SECONDS,
+        )
+        if gone:
+            log.info("records.forgotten", records=gone)
+        return gone
+
+    async def run(self) -> None:
+        """Forget now and then, until cancelled."""
+        while True:
+            try:
+                await self.carry_out()
+            except Exception:
+                log.exception("records.forgetting_failed")
+            await asyncio.sleep(self.marks.check_seconds)

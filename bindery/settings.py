@@ -286,6 +286,46 @@ class RetentionSettings(_Section):
         40 * 1024 * MIB, ge=0, description="How many bytes of images may stay when some are removed."
     )
     check_seconds: float = Field(600.0, gt=0, description="How often, in seconds, a service looks after its images.")
+    record_days: float = Field(
+        30.0,
+        gt=0,
+        description="After how many days builds and sessions that have ended are forgotten, with their logs.",
+    )
+    launch_days: float = Field(
+        90.0, ge=7, description="After how many days launches are forgotten that statistics are made of."
+    )
+
+
+class SiteSettings(_Section):
+    name: str = Field("Bindery", min_length=1, max_length=40, description="What the pages call this service.")
+    logo: Path | None = Field(
+        None, description="Picture in the head of all pages, instead of Bindery's own: SVG or PNG."
+    )
+    banner: str = Field("", description="Message at the top of all pages; Markdown.")
+    about: str = Field("", description="What the page about this service says of it; Markdown.")
+    contact: str = Field("", description="Whom visitors can ask: an email address, or the address of a page.")
+
+
+class StatusSettings(_Section):
+    success_target: float = Field(
+        0.98, ge=0, le=1, description="Which part of the launches should give a server, of those a repository let us."
+    )
+    launch_target_seconds: float = Field(
+        10.0, gt=0, description="In how many seconds 95 of 100 launches of a known image should give a server."
+    )
+    popular: bool = Field(True, description="Tell which repositories were launched most.")
+    hidden_providers: tuple[str, ...] = Field(
+        ("git", "gist"), description="Ids of providers whose repositories are not told of (JSON list)."
+    )
+    badge_lookups_per_minute: int = Field(
+        60, ge=0, description="How often in a minute badges may ask repositories' hosts which commit a ref is."
+    )
+
+
+class PreviewSettings(_Section):
+    concurrency: int = Field(1, gt=0, description="How many plans are made at the same time, beside the builds.")
+    max_waiting: int = Field(50, gt=0, description="Most plans that may be waited for at the same time.")
+    timeout_seconds: float = Field(120.0, gt=0, description="How long, in seconds, making one plan may take.")
 
 
 class Settings(BaseSettings):
@@ -330,4 +370,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = Field(default_factory=RegistrySettings, description="Where images are kept.")
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
     build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
-    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images and records.")
+    site: SiteSettings = Field(default_factory=SiteSettings, description="How the pages present the service.")
+    status: StatusSettings = Field(default_factory=StatusSettings, description="What the service tells of itself.")
+    preview: PreviewSettings = Field(default_factory=PreviewSettings, description="Plans without a build.")

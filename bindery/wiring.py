@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from bindery import __version__
 from bindery.engines import Engine, engine
-from bindery.housekeeping import Housekeeping
+from bindery.housekeeping import Housekeeping, RecordKeeping
 from bindery.settings import MIB, Settings
 from builder.engines.base import EnvironmentBuilder
 from builder.guard import Guard, GuardedClient
@@ -29,6 +29,7 @@ from builder.resolver import Resolver
 from builder.worker import Worker, Workshop
 from db.builds import BuildStore
 from db.engine import Database
+from db.environments import EnvironmentStore
 from db.images import ImageStore
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
@@ -131,6 +132,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         keeper = Housekeeping(
             running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
         )
+        records = RecordKeeping(stored.database, settings.retention)
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
         await running.workbench.builder.reap(())
@@ -145,7 +147,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
             stack.push_async_callback(controller.stop_all, "The service was stopped.")
         await stack.enter_async_context(site.health.watched())
         await stack.enter_async_context(
-            _running(worker.run, controller.run, keeper.run, _writing(launches, activity, stored))
+            _running(worker.run, controller.run, keeper.run, records.run, _writing(launches, activity, stored))
         )
         yield Service(create_app(site), traffic)
 
@@ -178,6 +180,7 @@ def _worker(
         Workshop(
             builds=stored.builds,
             images=stored.images,
+            environments=EnvironmentStore(stored.database),
             engine=builder,
             client=client,
             wakeups=stored.wakeups,

@@ -27,6 +27,7 @@ from builder.planning import plan_for
 from builder.providers.base import Provider, Resolved
 from builder.providers.over_git import from_git
 from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
+from db.environments import EnvironmentRecord, EnvironmentStore
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
 from db.states import BuildState
@@ -44,6 +45,7 @@ class Workshop:
 
     builds: BuildStore
     images: ImageStore
+    environments: EnvironmentStore
     engine: EnvironmentBuilder
     client: GuardedClient
     wakeups: Wakeups
@@ -175,11 +177,19 @@ class Worker:
             lines.say("waiting", f"The service was restarted: building again, attempt {build.attempt}.\n")
         job = await self._planned(build, folder, lines)
         await _relay(shop.engine.environment(job), lines)
+        await self._remember_environment(job.plan.environment_key)
         await shop.builds.advance(build, BuildState.COMPOSING)
         await _relay(shop.engine.image(job), lines)
         now = shop.clock()
         key = job.plan.environment_key
         await shop.images.add(ImageRecord(build.image, key, build.repo_url, build.ref, now, now))
+
+    async def _remember_environment(self, key: str) -> None:
+        """Keep what is installed where pages can read it without the engine."""
+        made = await self._shop.engine.find(key)
+        if made is not None:
+            record = EnvironmentRecord(key, made.lock, made.size_bytes, made.created_at)
+            await self._shop.environments.put(record)
 
     async def _planned(self, build: Build, folder: Path, lines: BuildLog) -> BuildJob:
         shop = self._shop

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,8 +16,8 @@ from db import event_log
 from db.engine import Database
 from db.event_log import LoggedEvent
 from db.events import Event, Failure
-from db.states import BUILD_ENDS, BuildState, build_sources
-from db.tables import build_events, builds
+from db.states import BUILD_ENDS, SESSION_ENDS, BuildState, build_sources
+from db.tables import build_events, build_steps, builds, sessions
 from db.wakeups import Wakeups
 
 #: Topic that wakes workers.
@@ -79,6 +80,15 @@ class Build:
         return Failure(self.error_code, self.error_message or "", self.error_hint or "", bool(self.error_retryable))
 
 
+@dataclass(frozen=True)
+class Step:
+    """When a build entered a state, in which attempt (0: before the first)."""
+
+    attempt: int
+    state: BuildState
+    entered_at: float
+
+
 _COLUMNS = [builds.c[field.name] for field in fields(Build)]
 
 
@@ -91,9 +101,10 @@ class BuildStore:
     - Only transitions of `db.states` happen.
     """
 
-    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+    def __init__(self, database: Database, wakeups: Wakeups, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wakeups = wakeups
+        self._clock = clock
 
     async def get(self, build_id: str) -> Build | None:
         """The build of this id."""
@@ -117,6 +128,7 @@ class BuildStore:
             row = {**wanted.__dict__, "id": build_id, "state": BuildState.QUEUED, "created_at": now}
             await connection.execute(insert(builds).values(**row, last_seq=len(first)))
             await event_log.append(connection, build_events, build_id, len(first), first, now)
+            await _enter(connection, build_id, 0, BuildState.QUEUED, now)
             created = await _one(connection, builds.c.id == build_id)
         assert created is not None
         self._wakeups.notify(QUEUE)
@@ -136,7 +148,10 @@ class BuildStore:
             change = {"lease_owner": owner, "lease_until": now + lease_seconds, "attempt": builds.c.attempt + 1}
             change |= {"state": BuildState.FETCHING, "started_at": now}
             await connection.execute(update(builds).where(builds.c.id == build_id).values(**change))
-            return await _one(connection, builds.c.id == build_id)
+            claimed = await _one(connection, builds.c.id == build_id)
+            assert claimed is not None
+            await _enter(connection, build_id, claimed.attempt, BuildState.FETCHING, now)
+            return claimed
 
     async def renew(self, build: Build, lease_seconds: float, now: float) -> bool:
         """Keep the lease; returns whether somebody asked for the build to be cancelled. Raises `LeaseLost`."""
@@ -154,6 +169,7 @@ class BuildStore:
             change = update(builds).where(*_owned(build), allowed).values(state=state, **values)
             if (await connection.execute(change)).rowcount == 0:
                 raise LeaseLost(build.id)
+            await _enter(connection, build.id, build.attempt, state, self._clock())
 
     async def append(self, build: Build, events: Sequence[Event], now: float) -> None:
         """Add to the log. Raises `LeaseLost`."""
@@ -173,6 +189,7 @@ class BuildStore:
             allowed = builds.c.state.in_(build_sources(state))
             if (await connection.execute(update(builds).where(*_owned(build), allowed).values(**values))).rowcount == 0:
                 raise LeaseLost(build.id)
+            await _enter(connection, build.id, build.attempt, state, now)
         self._wakeups.notify(topic(build.id))
         self._wakeups.notify(ENDED)
 
@@ -205,6 +222,26 @@ class BuildStore:
             query = select(*_COLUMNS).where(builds.c.state.not_in(BUILD_ENDS)).order_by(builds.c.created_at)
             return [_build(row) for row in (await connection.execute(query)).mappings()]
 
+    async def steps(self, build_id: str) -> list[Step]:
+        """When the build entered each of its states, in order."""
+        query = select(build_steps.c.attempt, build_steps.c.state, build_steps.c.entered_at)
+        query = query.where(build_steps.c.build_id == build_id)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(build_steps.c.attempt, build_steps.c.entered_at))
+            return [Step(attempt, BuildState(state), entered_at) for attempt, state, entered_at in rows]
+
+    async def ahead_of(self, build: Build) -> int:
+        """How many builds are queued before it."""
+        queued = (builds.c.state == BuildState.QUEUED) & (builds.c.created_at < build.created_at)
+        async with self._database.read() as connection:
+            return int(await connection.scalar(select(func.count()).select_from(builds).where(queued)) or 0)
+
+    async def waiting_for(self, build: Build) -> int:
+        """How many visitors' sessions wait for it."""
+        waiting = (sessions.c.build_id == build.id) & sessions.c.state.not_in(SESSION_ENDS)
+        async with self._database.read() as connection:
+            return int(await connection.scalar(select(func.count()).select_from(sessions).where(waiting)) or 0)
+
     async def _log(self, connection: AsyncConnection, build: Build, events: Sequence[Event], now: float) -> None:
         reserve = update(builds).where(*_owned(build)).values(last_seq=builds.c.last_seq + len(events))
         row = (await connection.execute(reserve.returning(builds.c.last_seq))).first()
@@ -225,6 +262,11 @@ def cancel_topic(build_id: str) -> str:
 
 def _owned(build: Build) -> tuple[Any, ...]:
     return builds.c.id == build.id, builds.c.attempt == build.attempt, builds.c.state.not_in(BUILD_ENDS)
+
+
+async def _enter(connection: AsyncConnection, build_id: str, attempt: int, state: BuildState, now: float) -> None:
+    step = {"build_id": build_id, "attempt": attempt, "state": state, "entered_at": now}
+    await connection.execute(insert(build_steps).values(**step))
 
 
 async def _one(connection: AsyncConnection, condition: Any) -> Build | None:

@@ -13,10 +13,11 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bindery.errors import QuotaReached
-from db import event_log
+from db import event_log, launches
 from db.engine import Database
 from db.event_log import LoggedEvent
 from db.events import Event, Failure
+from db.launches import Launch, Outcome
 from db.states import SESSION_ENDS, SessionState, session_sources
 from db.tables import session_events, sessions
 from db.wakeups import Wakeups
@@ -40,6 +41,8 @@ class SessionWanted:
     build_id: str | None
     launch_host: str
     request: Mapping[str, str]
+    #: Whose it is: the hash of a browser's secret; None: nobody's who could come back for it.
+    browser: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class SessionStore:
             "build_id": wanted.build_id,
             "request": json.dumps(dict(wanted.request)),
             "launch_host": wanted.launch_host,
+            "browser": wanted.browser,
             "state": SessionState.PENDING,
             "created_at": now,
             "watched_at": now,
@@ -128,6 +132,12 @@ class SessionStore:
             query = select(*_COLUMNS).where(sessions.c.state.not_in(SESSION_ENDS)).order_by(sessions.c.created_at)
             return [_session(row) for row in (await connection.execute(query)).mappings()]
 
+    async def of_browser(self, browser: str, most: int) -> list[Session]:
+        """A browser's sessions, the newest first."""
+        query = select(*_COLUMNS).where(sessions.c.browser == browser).order_by(sessions.c.created_at.desc())
+        async with self._database.read() as connection:
+            return [_session(row) for row in (await connection.execute(query.limit(most))).mappings()]
+
     async def count(self) -> int:
         """How many sessions have not ended."""
         async with self._database.read() as connection:
@@ -147,6 +157,8 @@ class SessionStore:
                 return None
             moved = _session(row)
             await event_log.append(connection, session_events, session.id, moved.last_seq, events, now)
+            if (ended := _launch(moved, now)) is not None:
+                await launches.record(connection, ended)
         self._wakeups.notify(topic(session.id))
         self._wakeups.notify(PENDING)
         return moved
@@ -192,6 +204,28 @@ class SessionStore:
 def topic(session_id: str) -> str:
     """The wake-up topic of a session's log."""
     return f"session:{session_id}"
+
+
+def _launch(moved: Session, now: float) -> Launch | None:
+    """The launch that ended as the session came to its present state."""
+    if moved.state is SessionState.READY:
+        outcome = Outcome.READY
+    elif moved.ready_at is None and moved.ended:
+        outcome = Outcome.FAILED if moved.state is SessionState.FAILED else Outcome.LEFT
+    else:
+        return None
+    link = moved.request.get("binder_request", "")
+    return Launch(
+        session=moved.name,
+        ended_at=now,
+        outcome=outcome,
+        error_code=moved.error_code,
+        seconds=now - moved.created_at,
+        built=moved.build_id is not None,
+        provider=link.removeprefix("v2/").partition("/")[0],
+        repo_url=moved.request.get("repo_url", ""),
+        link=link,
+    )
 
 
 async def _count(connection: AsyncConnection) -> int:

@@ -27,6 +27,13 @@ class SessionState(StrEnum):
     LOST = "lost"  #: was ready and is gone without having been asked
 
 
+class PreviewState(StrEnum):
+    WANTED = "wanted"  #: nobody works on it yet
+    PLANNING = "planning"  #: the commit is being fetched and its files are being read
+    PLANNED = "planned"  #: the row has the plan
+    FAILED = "failed"  #: there is no plan; the row says why
+
+
 BUILD_TRANSITIONS: Mapping[BuildState, frozenset[BuildState]] = {
     BuildState.QUEUED: frozenset({BuildState.FETCHING, BuildState.FAILED, BuildState.CANCELLED}),
     BuildState.FETCHING: frozenset({BuildState.FETCHING, BuildState.PLANNING, BuildState.FAILED, BuildState.CANCELLED}),
@@ -50,8 +57,16 @@ SESSION_TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = {
     SessionState.LOST: frozenset(),
 }
 
+PREVIEW_TRANSITIONS: Mapping[PreviewState, frozenset[PreviewState]] = {
+    PreviewState.WANTED: frozenset({PreviewState.PLANNING}),
+    PreviewState.PLANNING: frozenset({PreviewState.PLANNING, PreviewState.PLANNED, PreviewState.FAILED}),
+    PreviewState.PLANNED: frozenset(),
+    PreviewState.FAILED: frozenset(),
+}
+
 BUILD_ENDS = frozenset(state for state, following in BUILD_TRANSITIONS.items() if not following)
 SESSION_ENDS = frozenset(state for state, following in SESSION_TRANSITIONS.items() if not following)
+PREVIEW_ENDS = frozenset(state for state, following in PREVIEW_TRANSITIONS.items() if not following)
 
 
 def build_sources(target: BuildState) -> frozenset[BuildState]:

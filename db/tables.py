@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -62,6 +63,16 @@ builds = Table(
         postgresql_where=text(_UNFINISHED),
     ),
     Index("builds_by_state", "state", "created_at"),
+    Index("builds_by_image", "image", "created_at"),
+)
+
+build_steps = Table(
+    "build_steps",
+    metadata,
+    Column("build_id", ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("entered_at", Float, nullable=False),
 )
 
 build_events = Table(
@@ -98,7 +109,10 @@ sessions = Table(
     Column("opened_at", Float),
     Column("active_at", Float),
     Column("finished_at", Float),
+    Column("browser", String(64)),
     Index("sessions_by_state", "state", "created_at"),
+    Index("sessions_by_build", "build_id"),
+    Index("sessions_by_browser", "browser", "created_at"),
 )
 
 session_events = Table(
@@ -119,6 +133,54 @@ images = Table(
     Column("ref", String(128), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("used_at", Float, nullable=False),
+    Index("images_by_environment", "environment_key", "created_at"),
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("lock", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+previews = Table(
+    "previews",
+    metadata,
+    Column("image", String(512), primary_key=True),
+    Column("provider", String(32), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("ref", String(128), nullable=False),
+    Column("ref_url", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("lease_until", Float),
+    Column("plan", Text),
+    Column("notes", Text),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_hint", Text),
+    Column("error_retryable", Boolean),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Index("previews_by_state", "state", "created_at"),
+)
+
+launches = Table(
+    "launches",
+    metadata,
+    Column("session", String(128), primary_key=True),
+    Column("ended_at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("error_code", String(64)),
+    Column("seconds", Float, nullable=False),
+    Column("built", Boolean, nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("repo_url", Text, nullable=False),
+    Column("link", Text, nullable=False),
+    Index("launches_by_time", "ended_at"),
 )
 
 resolutions = Table(

@@ -27,12 +27,16 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class EnvironmentInfo:
-    """An environment that is ready for use. `created_at` is a Unix time, `lock` what was installed, one a line."""
+    """An environment that is ready for use. `created_at` is a Unix time, `lock` what was installed, one a line.
+
+    `size_bytes` is 0 where that is not known.
+    """
 
     key: str
     created_at: float
     lock: str
     joined: bool
+    size_bytes: int = 0
 
 
 class EnvironmentBuilder(Protocol):

@@ -103,7 +103,9 @@ class ProcessEngine:
     async def find(self, key: str) -> EnvironmentInfo | None:
         """The finished environment of this key, if there is one."""
         found = await asyncio.to_thread(self._store.environment, key)
-        return None if found is None else EnvironmentInfo(found.key, found.created_at, found.lock, found.joined)
+        if found is None:
+            return None
+        return EnvironmentInfo(found.key, found.created_at, found.lock, found.joined, found.size_bytes)
 
     async def server_environment(self, say: Say | None = None) -> Path:
         """The environment that runs JupyterLab for all repositories; made once, however many ask for it."""

@@ -92,7 +92,7 @@ async def environment_info(docker: Docker, key: str, image: Image) -> Environmen
         lock = "".join(f"{line}\n" for line in json.loads(text))
     else:
         lock = str((await environment_facts(docker, environment_name(key)))["lock"])
-    return EnvironmentInfo(key, image.created_at, lock, joined)
+    return EnvironmentInfo(key, image.created_at, lock, joined, image.size_bytes)
 
 
 def _owner(root: Path) -> str:
