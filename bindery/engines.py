@@ -85,7 +85,9 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     async with _shelf(settings) as shelf:
         builder: EnvironmentBuilder = docker
         if shelf is not None:
-            builder = ShelvedDockerEngine(docker, shelf, settings.data_dir, settings.build.content_folder)
+            builder = ShelvedDockerEngine(
+                docker, shelf, settings.data_dir, settings.build.content_folder, settings.fetch
+            )
         prefix = "" if shelf is None else shelf.prefix
         yield Workbench(builder, DockerStock(docker.docker, shelf), prefix, docker.docker.description)
 

@@ -50,14 +50,23 @@ class Tree:
 
     def resolve(self, path: str) -> str | None:
         """The real path of a file or folder; None when there is none, or its links lead out of the tree."""
-        pending, done, hops = path.split("/")[::-1], list[str](), 0
+        place, there = self._follow(path)
+        return place if there else None
+
+    def leads_out(self, path: str) -> bool:
+        """Whether a path leads out of the tree by its links, or in circles; there need be nothing at its end."""
+        return self._follow(path)[0] is None
+
+    def _follow(self, path: str) -> tuple[str | None, bool]:
+        """Where a path leads, None when that is out of the tree; and whether something is there."""
+        pending, done, hops, there = path.split("/")[::-1], list[str](), 0, True
         while pending:
             part = pending.pop()
             if part in ("", "."):
                 continue
             if part == "..":
                 if not done:
-                    return None
+                    return None, False
                 done.pop()
                 continue
             done.append(part)
@@ -66,12 +75,12 @@ class Tree:
             if entry is not None and entry.mode == SYMLINK_MODE:
                 target, hops = self._link(entry), hops + 1
                 if target.startswith("/") or hops > MAX_LINK_HOPS:
-                    return None
+                    return None, False
                 done.pop()
                 pending.extend(target.split("/")[::-1])
             elif here not in self.folders and (entry is None or any(pending)):
-                return None
-        return "/".join(done)
+                there = False
+        return "/".join(done), there
 
     def is_file(self, path: str) -> bool:
         """Whether a regular file is at `path`."""

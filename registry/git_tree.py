@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
@@ -13,11 +13,22 @@ from bindery.errors import LayerRefused
 from registry.layer import Item
 from registry.tar import Kind
 
+LINK, SUBMODULE = b"120000", b"160000"
+
 _PIECE_BYTES = 512 * 1024
 _MAX_LINK_BYTES = 4096
 _SECONDS = 600.0
 _FILES = {b"100644": 0o644, b"100664": 0o644, b"100755": 0o755}
-_LINK, _FOLDER, _SUBMODULE = b"120000", b"040000", b"160000"
+
+
+@dataclass(frozen=True)
+class GitEntry:
+    """A file, link or submodule as Git lists it. `path` is the whole path, `mode` octal, `size` that in bytes."""
+
+    path: bytes
+    mode: bytes
+    object_id: bytes
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,44 +41,50 @@ class GitTree:
 
     command: Sequence[str]
     environment: Mapping[str, str]
-    object_id: str
+    entries: Collection[GitEntry]
     seconds: float = _SECONDS
 
     def __call__(self) -> Iterator[Item]:
         """All items, the tree's own folder first."""
-        entries = self._entries()
+        above: list[bytes] = []
         with _Objects([*self.command, "cat-file", "--batch"], self.environment, self.seconds) as objects:
             yield Item(b"", Kind.FOLDER)
-            for path, mode, name, size in entries:
-                yield _item(path, mode, name, size, objects)
-
-    def _entries(self) -> list[tuple[bytes, bytes, bytes, int]]:
-        """Path, mode, object and size of all entries, in the order of layers."""
-        argv = [*self.command, "ls-tree", "-r", "-t", "-z", "--long", "--full-tree", "--end-of-options", self.object_id]
-        listed = subprocess.run(argv, env=self.environment, capture_output=True, timeout=self.seconds, check=False)
-        if listed.returncode != 0:
-            raise LayerRefused(f"Git cannot read the tree {self.object_id[:64]}.")
-        found = []
-        for row in listed.stdout.split(b"\0"):
-            if row:
-                facts, _, path = row.partition(b"\t")
-                mode, _, name, size = facts.split()
-                found.append((path, mode, name, int(size) if size.isdigit() else 0))
-        return sorted(found, key=lambda entry: entry[0].split(b"/"))
+            for entry in sorted(self.entries, key=lambda entry: entry.path.split(b"/")):
+                folders = entry.path.split(b"/")[:-1]
+                for end in range(_common(above, folders), len(folders)):
+                    yield _folder(b"/".join(folders[: end + 1]))
+                yield _item(entry, objects)
+                above = folders
 
 
-def _item(path: bytes, mode: bytes, name: bytes, size: int, objects: _Objects) -> Item:
-    if path.rpartition(b"/")[2].lower() == b".git":
-        raise LayerRefused("The repository has a file or folder called .git among its own files.")
-    if mode in (_FOLDER, _SUBMODULE):
-        return Item(path, Kind.FOLDER)
-    if mode == _LINK:
+def _common(before: Sequence[bytes], now: Sequence[bytes]) -> int:
+    """How many folders, from the first on, two paths share."""
+    pairs = enumerate(zip(before, now, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), min(len(before), len(now)))
+
+
+def _folder(path: bytes) -> Item:
+    _check(path)
+    return Item(path, Kind.FOLDER)
+
+
+def _item(entry: GitEntry, objects: _Objects) -> Item:
+    _check(entry.path)
+    name, size = entry.object_id, entry.size
+    if entry.mode == SUBMODULE:
+        return Item(entry.path, Kind.FOLDER)
+    if entry.mode == LINK:
         if size > _MAX_LINK_BYTES:
             raise LayerRefused("The repository has a link that is too long.")
-        return Item(path, Kind.LINK, 0o777, target=b"".join(objects.read(name, size)))
-    if mode not in _FILES:
+        return Item(entry.path, Kind.LINK, 0o777, target=b"".join(objects.read(name, size)))
+    if entry.mode not in _FILES:
         raise LayerRefused("The repository has an entry that is neither file, folder nor link.")
-    return Item(path, Kind.FILE, _FILES[mode], size, read=partial(objects.read, name, size))
+    return Item(entry.path, Kind.FILE, _FILES[entry.mode], size, read=partial(objects.read, name, size))
+
+
+def _check(path: bytes) -> None:
+    if path.rpartition(b"/")[2].lower() == b".git":
+        raise LayerRefused("The repository has a file or folder called .git among its own files.")
 
 
 class _Objects:

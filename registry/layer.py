@@ -26,7 +26,8 @@ _PIECE_BYTES = 512 * 1024
 class Item:
     """A file, folder or link of a layer. `path` is relative, with `/` as separator; "" is the prefix itself.
 
-    `read` gives the `size` bytes of a file in pieces; `target` is what a link says, whether or not it leads anywhere.
+    `read` gives the `size` bytes of a file in pieces; `target` is what a link says, whether or not it leads anywhere;
+    `later` are seconds after the time that all items have.
     """
 
     path: bytes
@@ -35,6 +36,7 @@ class Item:
     size: int = 0
     target: bytes = b""
     read: Callable[[], Iterable[bytes]] = tuple
+    later: int = 0
 
 
 class Items(Protocol):
@@ -166,9 +168,8 @@ def _tar(part: Part, settings: LayerSettings) -> Iterator[bytes]:
         path = b"/".join(filter(None, (prefix, item.path)))
         if not path:
             continue
-        yield header(
-            path, item.kind, item.mode, item.size, item.target, settings.modified, settings.owner, settings.group
-        )
+        modified = settings.modified + item.later
+        yield header(path, item.kind, item.mode, item.size, item.target, modified, settings.owner, settings.group)
         if item.kind is Kind.FILE:
             yield from _content(item)
 

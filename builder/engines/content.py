@@ -16,16 +16,15 @@ from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.engines.uv import Bench
 
 #: What programs leave in a home folder; the work tree is the home folder of its sessions.
-_HOME_FILES = (
+HOME_FILES = (
     *("/.cache/", "/.config/", "/.ipython/", "/.jupyter/", "/.local/", "/.npm/", "/.yarn/", "/.conda/", "/.keras/"),
     *("/.bash_history", "/.python_history", "/.wget-hsts", "/.lesshst", "/.viminfo", "/.node_repl_history"),
     *(".ipynb_checkpoints/", "__pycache__/", ".virtual_documents/"),
 )
 #: Copies keep times and sizes but get new inodes: with these `git status` needs not read every file again.
-_SETTINGS = {
-    "core.trustctime": "false",
-    "core.checkStat": "minimal",
-    "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
+CORE = {
+    "trustctime": "false",
+    "checkStat": "minimal",
 }
 _SECONDS = 600.0
 _SHOWN = 5
@@ -49,12 +48,14 @@ class WorkTree:
         self.path.mkdir(parents=True)
         await self._git("init", "--quiet", "--template=", ".")
         await self._fetch()
-        for name, value in {**_SETTINGS, "remote.origin.url": without_login(repo_url)}.items():
-            await self._git("config", name, value)
+        for name, value in CORE.items():
+            await self._git("config", f"core.{name}", value)
+        for name, value in origin(repo_url).items():
+            await self._git("config", f"remote.origin.{name}", value)
         await self._git("checkout", "--quiet", "--detach", self.commit)
         (self.path / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
         (self.path / ".git" / "info").mkdir(exist_ok=True)
-        (self.path / ".git" / "info" / "exclude").write_text("".join(f"{name}\n" for name in _HOME_FILES))
+        (self.path / ".git" / "info" / "exclude").write_text("".join(f"{name}\n" for name in HOME_FILES))
         await self._leave_out_links()
         await self._tell_what_is_missing()
         await self._make_executable(executables)
@@ -73,12 +74,12 @@ class WorkTree:
         if leading_out:
             names = b"".join(os.fsencode(link) + b"\0" for link in leading_out)
             await self._git("update-index", "--skip-worktree", "-z", "--stdin", input_bytes=names)
-            await self.bench.say(f"Links that lead out of the repository are left out: {_some(leading_out)}\n")
+            await self.bench.say(links_left_out(leading_out))
 
     async def _tell_what_is_missing(self) -> None:
         modules = [path for mode, path in await self._files() if mode == "160000"]
         if modules:
-            await self.bench.say(f"Submodules are not fetched; their folders are empty: {_some(modules)}\n")
+            await self.bench.say(modules_left_empty(modules))
         listed = await self._git("ls-files", "-z", "--", ":(attr:filter=lfs)")
         pointers = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
         if pointers:
@@ -118,6 +119,21 @@ def without_login(url: str) -> str:
         return url
     address = URL(url)
     return str(address.with_user(None)) if address.host else url
+
+
+def origin(repo_url: str) -> dict[str, str]:
+    """The settings of the remote that a repository came from."""
+    return {"url": without_login(repo_url), "fetch": "+refs/heads/*:refs/remotes/origin/*"}
+
+
+def links_left_out(paths: Sequence[str]) -> str:
+    """What a visitor is told of links that lead out of the repository."""
+    return f"Links that lead out of the repository are left out: {_some(paths)}\n"
+
+
+def modules_left_empty(paths: Sequence[str]) -> str:
+    """What a visitor is told of submodules."""
+    return f"Submodules are not fetched; their folders are empty: {_some(paths)}\n"
 
 
 def _target(link: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from bindery.errors import RegistryRefused
 from builder.engines.docker_cli import Docker
 from registry.client import RegistryClient
 from registry.compose import Composed, ConfigChanges, compose
-from registry.folder import folder_items
 from registry.layer import Part, make_layer
 from registry.names import Location, Reference
 
@@ -74,11 +73,11 @@ class Shelf:
             )
 
     async def compose(
-        self, key: str, target: Reference, content: Path, folder: str, changes: ConfigChanges, scratch: Path
+        self, key: str, target: Reference, content: Sequence[Part], changes: ConfigChanges, scratch: Path
     ) -> Composed:
-        """Put a work tree onto an environment that the registry has, as one layer, without pulling anything."""
+        """Put files onto an environment that the registry has, as one layer, without pulling anything."""
         path = scratch / "content.tar.gz"
-        layer = await make_layer([Part(folder.strip("/"), folder_items(content))], path)
+        layer = await make_layer(content, path)
         try:
             architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
             return await compose(

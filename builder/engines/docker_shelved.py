@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bindery.sandbox import no_sandbox
+from bindery.settings import FetchSettings
 from builder.engines.base import BuildJob, EnvironmentInfo
-from builder.engines.content import WorkTree
+from builder.engines.commit_content import CommitContent
 from builder.engines.docker import DockerEngine
 from builder.engines.docker_registry import PUSH_SECONDS, Shelf
 from builder.engines.installer import disk_errors
 from builder.engines.layered.images import environment_name, image_labels
 from builder.engines.narration import Say, narrate
-from builder.engines.uv import Bench
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event
 from registry.compose import ConfigChanges
@@ -41,6 +40,7 @@ class ShelvedDockerEngine:
     shelf: Shelf
     root: Path
     content_folder: str
+    limits: FetchSettings
 
     @property
     def context(self) -> PlanContext:
@@ -111,17 +111,14 @@ class ShelvedDockerEngine:
             with disk_errors():
                 await asyncio.to_thread(remove_tree, folder)
                 await asyncio.to_thread(folder.mkdir, parents=True)
-                bench = Bench(job.build_id, self.root, folder, no_sandbox("only files are read"), say, 0)
+                content = CommitContent(job, self.root, folder, self.content_folder.strip("/"), self.limits, say)
                 start = job.plan.start
-                tree = WorkTree(folder / "files", job.repository, job.commit, bench)
-                await tree.write(job.repo_url, [start] if start else [])
                 changes = ConfigChanges(
                     labels=image_labels(job),
                     env={"R2D_ENTRYPOINT": f"{self.content_folder}/{start}"} if start else {},
                 )
-                done = await self.shelf.compose(
-                    job.plan.environment_key, target, tree.path, self.content_folder, changes, folder
-                )
+                parts = await content.parts()
+                done = await self.shelf.compose(job.plan.environment_key, target, parts, changes, folder)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_tree, folder))
         await say(f"Stored {done.reference.repository}, {done.uploaded / 2**20:.1f} MiB new\n")

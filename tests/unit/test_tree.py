@@ -53,6 +53,15 @@ def test_does_not_find(path: str) -> None:
         TREE.read(path, 10)
 
 
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [("out", True), ("absolute", True), ("loop", True), ("nowhere", False), ("through-file", False), ("to-a", False),
+     ("folder/up", False), ("missing", False), ("missing/../../x", True), ("nowhere/../..", False)],
+)  # fmt: skip
+def test_leads_out(path: str, out: bool) -> None:
+    assert TREE.leads_out(path) is out
+
+
 def test_kinds_of_entries() -> None:
     assert TREE.is_file("to-a")
     assert TREE.is_folder("to-folder")
