@@ -148,6 +148,22 @@ class RateLimitExceeded(BinderyError):
     default_hint = "Wait, or open the repository's page in a browser: its own launches are not counted."
 
 
+class NetworkBanned(BinderyError):
+    """The operator serves nothing to the network that the request came from."""
+
+    code = "network_banned"
+    status = 403
+    default_hint = "Ask the operator of this service, or use another network."
+
+
+class SpecNotAllowed(BinderyError):
+    """The operator lets nobody launch this repository here."""
+
+    code = "spec_not_allowed"
+    status = 403
+    default_hint = "The operator of this service chooses which repositories may be launched."
+
+
 class InvalidBuildToken(BinderyError):
     """The token is not of the page that it should be of, or too old."""
 
@@ -335,6 +351,22 @@ class QuotaReached(BinderyError):
     status = 503
     retryable = True
     default_hint = "Try again in a few minutes."
+
+
+class RepositoryQuotaReached(QuotaReached):
+    """The repository has as many sessions as it may."""
+
+    code = "repository_quota_reached"
+
+
+class UnderMaintenance(BinderyError):
+    """The operator lets nobody launch anything new for now; what runs goes on."""
+
+    code = "under_maintenance"
+    status = 503
+    retryable = True
+    default_hint = "Try again later. Sessions that run already are not affected."
+    retry_after_seconds = 300.0
 
 
 # --- images and their registry ------------------------------------------------------------------------------

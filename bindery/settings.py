@@ -6,11 +6,13 @@ generated from what stands here.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -21,6 +23,15 @@ class EngineName(StrEnum):
     DOCKER = "docker"
     KUBERNETES = "kubernetes"
     AUTO = "auto"
+
+
+def checked_pattern(pattern: str) -> str:
+    """The pattern; raises `ValueError` unless it is a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
 
 
 class _Section(BaseModel):
@@ -269,6 +280,62 @@ class RateLimitSettings(_Section):
     period_seconds: float = Field(3600.0, gt=0, description="The period, in seconds.")
 
 
+class RepositoryRule(_Section):
+    """What the repositories may take whose spec matches; what is left out stays as it is."""
+
+    pattern: str = Field(description="Regular expression, matched from the start of a spec; case does not matter.")
+    provider: str = Field("", description="Link prefix that the rule is for, such as gh; empty: all.")
+    sessions: int | None = Field(None, ge=0, description="Most sessions of one repository at the same time.")
+    memory_bytes: int | None = Field(None, ge=64 * MIB, description="Containers: memory of one session, in bytes.")
+    cpus: float | None = Field(None, gt=0, description="Containers: processors of one session.")
+    idle_seconds: float | None = Field(None, gt=0, description="See session.idle_seconds.")
+    max_age_seconds: float | None = Field(None, gt=0, description="See session.max_age_seconds.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        return checked_pattern(pattern)
+
+
+Patterns = dict[str, tuple[Annotated[str, AfterValidator(checked_pattern)], ...]]
+
+
+class LimitSettings(_Section):
+    per_repository: int = Field(0, ge=0, description="Most sessions of one repository at the same time; 0: no limit.")
+    repositories: tuple[RepositoryRule, ...] = Field(
+        (),
+        description="Rules for some repositories (JSON list of objects: pattern and, as wanted, provider, sessions, "
+        "memory_bytes, cpus, idle_seconds, max_age_seconds). All that match a spec apply; later ones win.",
+    )
+    most_waiting: int = Field(
+        0, ge=0, description="How many visitors may wait in line for a place when all are taken; 0: they are refused."
+    )
+    banned: Patterns = Field(
+        default_factory=dict,
+        description="Specs that nobody may launch (JSON object: link prefix to a list of regular expressions, matched "
+        "from the start, case aside). Those of `*` are for all providers and matched with the repository's address.",
+    )
+    allowed: Patterns = Field(
+        default_factory=dict, description="Of the providers named here only these specs may be launched; banned wins."
+    )
+    banned_networks: dict[str, str] = Field(
+        default_factory=dict,
+        description="Networks that get nothing but /health and /versions (JSON object: CIDR block to who that is).",
+    )
+    maintenance: str = Field(
+        "",
+        description='A sentence for visitors, such as "We are back at 18:00.": nobody but the operator may launch '
+        "anything new while it is set.",
+    )
+
+    @field_validator("banned_networks")
+    @classmethod
+    def _are_networks(cls, networks: dict[str, str]) -> dict[str, str]:
+        for block in networks:
+            ip_network(block)
+        return networks
+
+
 class BuildTokenSettings(_Section):
     secret: SecretStr = Field(
         SecretStr(""),
@@ -369,6 +436,7 @@ class Settings(BaseSettings):
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The kubernetes engine.")
     registry: RegistrySettings = Field(default_factory=RegistrySettings, description="Where images are kept.")
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="What a public service allows.")
     build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images and records.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="How the pages present the service.")

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,21 +32,25 @@ from db.builds import BuildStore
 from db.engine import Database
 from db.environments import EnvironmentStore
 from db.images import ImageStore
+from db.line import Room
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
 from db.sessions import SessionStore
 from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
+from launcher.rules import Rules
 from launcher.spawners.base import Spawner
 from web import pages
 from web.api import Api
 from web.app import Site, create_app
 from web.build_token import BuildTokens
-from web.doorkeeper import Doorkeeper
+from web.doorkeeper import Doorkeeper, banned_networks
 from web.feed import Feeds
 from web.health import Health
+from web.intake import Intake
 from web.launches import Launches
+from web.line import Line
 from web.metrics import Metrics
 from web.pages import Pages
 from web.session_routes import SessionRoutes
@@ -137,7 +142,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         await stored.builds.release()
         await running.workbench.builder.reap(())
         await controller.adopt()
-        launches = _launches(settings, stored, running, feeds, resolver)
+        launches = _launches(settings, stored, running, feeds, resolver, metrics)
         site = _site(
             settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored.database
         )
@@ -163,6 +168,7 @@ def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Ac
             activity=activity,
             settings=settings.session,
             base_url=base_url(settings),
+            room=room(settings),
             observe=metrics.launch,
         )
     )
@@ -193,25 +199,38 @@ def _worker(
     )
 
 
-def _launches(settings: Settings, stored: Rows, running: Engine, feeds: Feeds, resolver: Resolver) -> Launches:
-    return Launches(
+def _launches(
+    settings: Settings, stored: Rows, running: Engine, feeds: Feeds, resolver: Resolver, metrics: Metrics
+) -> Launches:
+    available = room(settings)
+    intake = Intake(
         resolver=resolver,
         builds=stored.builds,
         sessions=stored.sessions,
         images=stored.images,
-        feeds=feeds,
+        rules=Rules(settings.limits),
+        room=available,
         image_exists=running.workbench.stock.has,
         runtime=running.workbench.builder.context.identity,
-        max_sessions=settings.session.max_total,
         image_prefix=running.workbench.image_prefix,
+        allow_build_only=settings.allow_build_only,
+        refused=metrics.refused,
     )
+    line = Line(lambda: stored.sessions.line(available, time.time()), stored.wakeups)
+    return Launches(intake, stored.builds, stored.sessions, feeds, line)
+
+
+def room(settings: Settings) -> Room:
+    """How many sessions there may be, and how many visitors may wait for one."""
+    return Room(settings.session.max_total, settings.limits.most_waiting)
 
 
 def _doorkeeper(settings: Settings, database: Database) -> Doorkeeper:
     configured = settings.build_token
     secret = configured.secret.get_secret_value() or secrets.token_hex(32)
     tokens = BuildTokens(secret, configured.expires_seconds, configured.check_origin)
-    return Doorkeeper(tokens, RateStore(database), settings.rate_limit)
+    banned = banned_networks(settings.limits.banned_networks)
+    return Doorkeeper(tokens, RateStore(database), settings.rate_limit, banned)
 
 
 def _site(
@@ -224,7 +243,7 @@ def _site(
     database: Database,
 ) -> Site:
     door = _doorkeeper(settings, database)
-    displays = [provider.display for provider in launches.resolver.providers.values()]
+    displays = [provider.display for provider in launches.intake.resolver.providers.values()]
     return Site(
         base_url=base_url(settings),
         launches=launches,
@@ -241,12 +260,12 @@ def _site(
             notice=notice,
             homes={"gh": settings.providers.gh.url},
             build_token=door.tokens.make,
+            refusal=launches.intake.rules.refusal,
         ),
         api=Api(base_url(settings), launches, health, __version__, token, door),
         doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,
-        allow_build_only=settings.allow_build_only,
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection
 
 #: The newest revision in `db/migrations/versions`; a test holds it.
-HEAD = "0003"
+HEAD = "0004"
 
 _ASYNC_DRIVERS = {"sqlite+aiosqlite": "sqlite"}
 

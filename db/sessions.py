@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bindery.errors import QuotaReached
-from db import event_log, launches
+from bindery.errors import QuotaReached, RepositoryQuotaReached
+from db import event_log, launches, seats
 from db.engine import Database
 from db.event_log import LoggedEvent
 from db.events import Event, Failure
 from db.launches import Launch, Outcome
+from db.line import Allowance, Place, Room, Waiting, seat
+from db.seats import UNFINISHED
 from db.states import SESSION_ENDS, SessionState, session_sources
 from db.tables import session_events, sessions
 from db.wakeups import Wakeups
 
 #: Topic that wakes the controller.
 PENDING = "sessions"
+
+#: After how many seconds a refused visitor may try again when nothing tells how long sessions last.
+RETRY_SECONDS = 60.0
 
 _SUFFIX = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -33,7 +38,8 @@ class SessionWanted:
     """What a session is asked for with.
 
     `slug` begins its name. `launch_host` is the service's own URL as the visitor sees it, with a trailing slash.
-    `request` holds the fields of the protocol's `ready` event that are known before the server is.
+    `request` holds the fields of the protocol's `ready` event that are known before the server is. `repository` tells
+    whose quota it counts for. `launch_event` is what the operator's log of launches says once it is ready.
     """
 
     slug: str
@@ -43,6 +49,9 @@ class SessionWanted:
     request: Mapping[str, str]
     #: Whose it is: the hash of a browser's secret; None: nobody's who could come back for it.
     browser: str | None = None
+    repository: str = ""
+    allowance: Allowance = field(default_factory=Allowance)
+    launch_event: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,9 @@ class Session:
     build_id: str | None
     request: Mapping[str, str]
     launch_host: str
+    repository: str
+    allowance: Allowance
+    launch_event: str | None
     state: SessionState
     last_seq: int
     address: str | None
@@ -93,8 +105,8 @@ class SessionStore:
         self._database = database
         self._wakeups = wakeups
 
-    async def create(self, wanted: SessionWanted, now: float, most: int = 0) -> Session:
-        """A new pending session; raises `QuotaReached` when `most` (0: no limit) have not ended yet."""
+    async def create(self, wanted: SessionWanted, now: float, room: Room | None = None) -> Session:
+        """A new pending session; raises `QuotaReached` when it would have no place, nor one in the line."""
         row = {
             "id": secrets.token_urlsafe(16),
             "name": f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}",
@@ -104,17 +116,66 @@ class SessionStore:
             "request": json.dumps(dict(wanted.request)),
             "launch_host": wanted.launch_host,
             "browser": wanted.browser,
+            "repository": wanted.repository,
+            "allowance": json.dumps(asdict(wanted.allowance)),
+            "launch_event": wanted.launch_event,
             "state": SessionState.PENDING,
             "created_at": now,
             "watched_at": now,
         }
         async with self._database.write() as connection:
-            if most and await _count(connection) >= most:
-                raise QuotaReached("Too many users on this BinderHub! Try again soon.")
+            await _check_room(connection, wanted, room or Room(), now)
             new = insert(sessions).values(row).returning(*_COLUMNS)
             created = _session((await connection.execute(new)).mappings().one())
         self._wakeups.notify(PENDING)
         return created
+
+    async def check_room(self, wanted: SessionWanted, now: float, room: Room) -> None:
+        """Raise what `create` would raise now; it may still raise that later."""
+        if room.sessions or wanted.allowance.sessions:
+            async with self._database.write() as connection:
+                await _check_room(connection, wanted, room, now)
+
+    async def start(
+        self, candidates: Sequence[Session], events: Mapping[str, Sequence[Event]], now: float, room: Room
+    ) -> list[Session]:
+        """Move those pending sessions to `starting` for which there is room, the first of them first.
+
+        `events` has what is written to each one's log, by id, as many for each.
+        """
+        async with self._database.write() as connection:
+            chosen = await _seated(connection, candidates, room)
+            if not chosen:
+                return []
+            (count,) = {len(events[session_id]) for session_id in chosen}
+            mine = sessions.c.id.in_(chosen) & sessions.c.state.in_(session_sources(SessionState.STARTING))
+            change = (
+                update(sessions)
+                .where(mine)
+                .values(state=SessionState.STARTING, started_at=now, last_seq=sessions.c.last_seq + count)
+            )
+            rows = (await connection.execute(change.returning(*_COLUMNS))).mappings().all()
+            started = [_session(row) for row in rows]
+            for each in started:
+                await event_log.append(connection, session_events, each.id, each.last_seq, events[each.id], now)
+        for each in started:
+            self._wakeups.notify(topic(each.id))
+        return started
+
+    async def line(self, room: Room, now: float) -> dict[str, Place]:
+        """The places of all who wait although their image is there, by session id."""
+        async with self._database.read() as connection:
+            waiting = await seats.waiting(connection, now, built=True)
+            if not waiting:
+                return {}
+            _, places = seat(waiting, await seats.occupied(connection), room)
+            paces = {name: await seats.pace(connection, name, now) for name in {p.repository for p in places.values()}}
+        return {
+            session_id: replace(place, estimate_seconds=pace * place.position)
+            if (pace := paces[place.repository]) is not None
+            else place
+            for session_id, place in places.items()
+        }
 
     async def get(self, session_id: str) -> Session | None:
         """The session of this secret id."""
@@ -129,7 +190,7 @@ class SessionStore:
     async def unfinished(self) -> list[Session]:
         """All sessions that have not ended, oldest first."""
         async with self._database.read() as connection:
-            query = select(*_COLUMNS).where(sessions.c.state.not_in(SESSION_ENDS)).order_by(sessions.c.created_at)
+            query = select(*_COLUMNS).where(sessions.c.state.in_(UNFINISHED)).order_by(sessions.c.created_at)
             return [_session(row) for row in (await connection.execute(query)).mappings()]
 
     async def of_browser(self, browser: str, most: int) -> list[Session]:
@@ -229,8 +290,37 @@ def _launch(moved: Session, now: float) -> Launch | None:
 
 
 async def _count(connection: AsyncConnection) -> int:
-    query = select(func.count()).select_from(sessions).where(sessions.c.state.not_in(SESSION_ENDS))
+    query = select(func.count()).select_from(sessions).where(sessions.c.state.in_(UNFINISHED))
     return int(await connection.scalar(query) or 0)
+
+
+async def _check_room(connection: AsyncConnection, wanted: SessionWanted, room: Room, now: float) -> None:
+    most = wanted.allowance.sessions
+    if not room.sessions and not most:
+        return
+    await seats.alone(connection)
+    full = bool(room.sessions) and await seats.present(connection, now) >= room.sessions
+    if not full and (not most or await seats.present(connection, now, wanted.repository) < most):
+        return
+    if room.waiting:
+        waiting = await seats.waiting(connection, now, built=False)
+        _, places = seat(waiting, await seats.occupied(connection), room)
+        if len(places) < room.waiting:
+            return
+    error = QuotaReached("Too many users on this BinderHub! Try again soon.")
+    if not full:
+        error = RepositoryQuotaReached(f"Too many users running {wanted.request['repo_url']}! Try again soon.")
+    pace = await seats.pace(connection, "" if full else wanted.repository, now)
+    error.retry_after_seconds = RETRY_SECONDS if pace is None else pace
+    raise error
+
+
+async def _seated(connection: AsyncConnection, candidates: Sequence[Session], room: Room) -> tuple[str, ...]:
+    if not room.sessions and not any(each.allowance.sessions for each in candidates):
+        return tuple(each.id for each in candidates)
+    await seats.alone(connection)
+    waiting = [Waiting(each.id, each.repository, each.allowance.sessions) for each in candidates]
+    return seat(waiting, await seats.occupied(connection), room)[0]
 
 
 async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
@@ -239,4 +329,9 @@ async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
 
 
 def _session(row: RowMapping) -> Session:
-    return Session(**{**row, "state": SessionState(row["state"]), "request": json.loads(row["request"])})
+    read = {
+        "state": SessionState(row["state"]),
+        "request": json.loads(row["request"]),
+        "allowance": Allowance(**json.loads(row["allowance"])),
+    }
+    return Session(**{**row, **read})

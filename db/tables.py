@@ -110,9 +110,13 @@ sessions = Table(
     Column("active_at", Float),
     Column("finished_at", Float),
     Column("browser", String(64)),
+    Column("repository", Text, nullable=False, server_default=""),
+    Column("allowance", Text, nullable=False, server_default="{}"),
+    Column("launch_event", Text),
     Index("sessions_by_state", "state", "created_at"),
     Index("sessions_by_build", "build_id"),
     Index("sessions_by_browser", "browser", "created_at"),
+    Index("sessions_by_end", "finished_at"),
 )
 
 session_events = Table(

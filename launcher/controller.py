@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,12 +17,13 @@ from bindery.settings import SessionSettings
 from db.builds import ENDED, Build, BuildStore
 from db.events import Event, Failure
 from db.images import ImageStore
+from db.line import Room
 from db.sessions import PENDING, Session, SessionStore
 from db.states import SessionState
 from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.answering import answers
-from launcher.decisions import Action, Decision, decide
+from launcher.decisions import Action, Decision, came_at, decide
 from launcher.spawners.base import Address, Running, SessionRequest, Spawner
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class Launchpad:
     activity: Activity
     settings: SessionSettings
     base_url: str
+    room: Room = field(default_factory=Room)
     #: Told of each launch that begins (`starting`) and ends (`ready`, `failed`), with the seconds since it began.
     observe: Callable[[Session, SessionState, float], None] = lambda session, state, seconds: None
     clock: Callable[[], float] = time.time
@@ -109,12 +111,17 @@ class Controller:
         rows = [row for row in await pad.sessions.unfinished() if row.name not in self._busy]
         builds = await self._builds_of(rows)
         now = pad.clock()
+        startable = []
         for row in rows:
             decision = decide(row, builds, pad.activity.seen, pad.settings, now)
-            if decision.action is not Action.WAIT:
+            if decision.action is Action.START:
+                startable.append(row)
+            elif decision.action is not Action.WAIT:
                 self._begin(row, self._act(row, decision, builds))
             elif row.state is SessionState.READY:
                 self._begin(row, self._check(row))
+        if startable:
+            await self._start(sorted(startable, key=lambda row: came_at(row, builds)))
 
     async def _builds_of(self, rows: list[Session]) -> dict[str, Build]:
         wanted = {row.build_id for row in rows if row.state is SessionState.PENDING and row.build_id}
@@ -135,8 +142,6 @@ class Controller:
     async def _act(self, row: Session, decision: Decision, builds: dict[str, Build]) -> None:
         pad = self._pad
         match decision.action:
-            case Action.START:
-                await self._start(row)
             case Action.STOP:
                 await self._stop(row, decision.reason)
             case Action.FORGET:
@@ -146,13 +151,12 @@ class Controller:
                 assert failure is not None
                 await pad.sessions.fail(row, failure, pad.clock())
 
-    async def _start(self, row: Session) -> None:
+    async def _start(self, rows: list[Session]) -> None:
+        """Start all for which there is room; the others stay in line."""
         pad = self._pad
-        found = "Built image, launching...\n" if row.build_id else "Found built image, launching...\n"
-        first = [Event("built", found, {"imageName": row.image}), Event("launching", "Launching server...\n")]
-        starting = await pad.sessions.advance(row, SessionState.STARTING, first, pad.clock(), started_at=pad.clock())
-        if starting is not None:
-            await self._launch(starting)
+        events = {row.id: _first_events(row) for row in rows}
+        for row in await pad.sessions.start(rows, events, pad.clock(), pad.room):
+            self._begin(row, self._launch(row))
 
     async def _launch(self, row: Session) -> None:
         """See a session that is starting to its end; one whose server was asked for already goes on with that."""
@@ -198,7 +202,9 @@ class Controller:
             "BINDER_PERSISTENT_REQUEST": given.get("binder_persistent_request", ""),
             "BINDER_CLIENT_IP": given.get("binder_client_ip", ""),
         }
-        return SessionRequest(row.name, row.image, f"{self._pad.base_url}user/{row.name}/", row.token, environment)
+        own = row.allowance
+        place = f"{self._pad.base_url}user/{row.name}/"
+        return SessionRequest(row.name, row.image, place, row.token, environment, own.memory_bytes, own.cpus)
 
     async def _ready(self, row: Session, address: Address) -> SessionState:
         pad = self._pad
@@ -251,3 +257,8 @@ class Controller:
             await pad.sessions.advance(row, SessionState.STOPPED, [], now)
         log.warning("session.gone", session=row.name, state=row.state)
         await pad.spawner.stop(row.name)
+
+
+def _first_events(row: Session) -> list[Event]:
+    found = "Built image, launching...\n" if row.build_id else "Found built image, launching...\n"
+    return [Event("built", found, {"imageName": row.image}), Event("launching", "Launching server...\n")]

@@ -8,11 +8,10 @@ from enum import Enum, auto
 
 from bindery.settings import SessionSettings
 from db.builds import Build
+from db.seats import UNWATCHED_SECONDS
 from db.sessions import Session
 from db.states import BuildState, SessionState
 
-#: A visitor who has not been seen for so many seconds does not wait any more.
-UNWATCHED_SECONDS = 60.0
 #: A request that nobody came back to is given up after so many seconds.
 ABANDONED_SECONDS = 900.0
 
@@ -21,7 +20,7 @@ class Action(Enum):
     """What a controller does with a session."""
 
     WAIT = auto()  #: nothing
-    START = auto()  #: ask the engine for its server
+    START = auto()  #: ask the engine for its server, once there is room
     FAIL = auto()  #: its build failed, so it fails with the same error
     FORGET = auto()  #: nobody waits for it: end it before it began
     STOP = auto()  #: end its server
@@ -63,18 +62,24 @@ def _pending(session: Session, build: Build | None, now: float) -> Decision:
 
 def _ready(session: Session, seen: float | None, limits: SessionSettings, now: float) -> Decision:
     ready_at = session.ready_at or session.created_at
-    if now - ready_at > limits.max_age_seconds:
-        return Decision(
-            Action.STOP, f"It reached the longest time a session may run, {_minutes(limits.max_age_seconds)}."
-        )
+    max_age = session.allowance.max_age_seconds or limits.max_age_seconds
+    idle = session.allowance.idle_seconds or limits.idle_seconds
+    if now - ready_at > max_age:
+        return Decision(Action.STOP, f"It reached the longest time a session may run, {_minutes(max_age)}.")
     last = max(filter(None, (session.active_at, seen)), default=None)
     if last is None:
         if now - ready_at > limits.unopened_seconds:
             return Decision(Action.STOP, f"Nobody opened it for {_minutes(limits.unopened_seconds)}.")
         return _WAIT
-    if now - last > limits.idle_seconds:
-        return Decision(Action.STOP, f"It was not used for {_minutes(limits.idle_seconds)}.")
+    if now - last > idle:
+        return Decision(Action.STOP, f"It was not used for {_minutes(idle)}.")
     return _WAIT
+
+
+def came_at(session: Session, builds: Mapping[str, Build]) -> float:
+    """When a pending session got in line: as it was asked for, or when its build ended."""
+    build = builds.get(session.build_id or "")
+    return session.created_at if build is None or build.finished_at is None else build.finished_at
 
 
 def _minutes(seconds: float) -> str:

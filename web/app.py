@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bindery.errors import BinderyError, NotFound, RequestRefused
+from bindery.errors import BinderyError, NetworkBanned, NotFound, RequestRefused
 from db.rates import Rate
 from web import doorkeeper, pages
 from web.api import Api, api_router, problems
@@ -22,7 +22,8 @@ from web.api.routes import PREFIX
 from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.health import Health
-from web.launches import Launches, Visit, failed
+from web.intake import Visit
+from web.launches import Launches, failed
 from web.metrics import Metrics
 from web.pages import Pages
 from web.visitor import accepts, client_ip, is_operator, launch_host, raw_tail
@@ -47,7 +48,6 @@ class Site:
     doorkeeper: Doorkeeper
     operator_token: str
     cors_allow_origin: str = ""
-    allow_build_only: bool = False
 
 
 def create_app(site: Site) -> ASGIApp:
@@ -67,7 +67,7 @@ def create_app(site: Site) -> ASGIApp:
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"), include_in_schema=False)
     app.include_router(pages.router(site.pages))
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
-    return _Cors(app, site.cors_allow_origin)
+    return _Cors(_Ban(app, site), site.cors_allow_origin)
 
 
 def _not_found(site: Site, request: Request) -> Response:
@@ -107,7 +107,7 @@ def _protocol(site: Site) -> APIRouter:
 
     @router.get("/api/repoproviders")
     async def repoproviders() -> Response:
-        return JSONResponse([dict(provider.display) for provider in site.launches.resolver.providers.values()])
+        return JSONResponse([dict(provider.display) for provider in site.launches.intake.resolver.providers.values()])
 
     return router
 
@@ -129,7 +129,7 @@ async def _admitted(site: Site, request: Request, visit: Visit) -> tuple[Bindery
     """Why the visit is refused, if it is, and the client's account, if it is counted."""
     rate = None
     try:
-        _check(site, request, visit)
+        _check_accept(request)
         if not await site.launches.resumes(visit):
             rate = await site.doorkeeper.admit(request, visit)
         site.doorkeeper.refuse_if_exceeded(rate)
@@ -146,14 +146,42 @@ async def _stream(site: Site, visit: Visit, refusal: BinderyError | None, emit: 
     await site.launches.stream(visit, emit)
 
 
-def _check(site: Site, request: Request, visit: Visit) -> None:
+def _check_accept(request: Request) -> None:
     if not accepts(request, _EVENT_STREAM):
         raise RequestRefused(f"Missing Accept header: {_EVENT_STREAM}", hint=f"Send the header Accept: {_EVENT_STREAM}")
-    if visit.build_only and not site.allow_build_only:
-        raise RequestRefused(
-            "This service does not build images without launching them.",
-            hint="Leave build_only out. An operator can set BINDERY_ALLOW_BUILD_ONLY=true.",
-        )
+
+
+#: What even banned networks get, below the service's address: what monitors ask, and what error pages show.
+_FOR_ALL = ("health", "versions", "static/", "badge", "assets/", "favicon", "logo_social.png")
+
+
+class _Ban:
+    """Refuses clients of banned networks before anything else, in the form that each route answers in."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._app
+        if scope["type"] == "http" and self._site.doorkeeper.banned:
+            answer = self._refusal(Request(scope)) or answer
+        await answer(scope, receive, send)
+
+    def _refusal(self, request: Request) -> ASGIApp | None:
+        path = request.url.path.removeprefix(self._site.base_url)
+        if path.startswith(_FOR_ALL):
+            return None
+        try:
+            self._site.doorkeeper.check_network(client_ip(request))
+        except NetworkBanned as error:
+            event = failed(error)
+            if path.startswith("build/"):
+                return EventStream(lambda emit: emit(event), {})
+            if path.startswith(PREFIX):
+                return problems.answer(error)
+            return pages.error_page(self._site.pages, request, error)
+        return None
 
 
 class _Cors:

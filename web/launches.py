@@ -9,31 +9,31 @@ A stream is a view. Its events' ids say where in the rows it stands, so that it 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import structlog
 
-from bindery.errors import BinderyError, DiskFull, InternalError, NotFound, SessionGone
-from builder.once import Once
+from bindery.errors import BinderyError, DiskFull, InternalError, QuotaReached, SessionGone
 from builder.providers.base import Resolved
-from builder.resolver import Resolver
 from builder.worker import disk_full
 from db import builds as build_rows
 from db import sessions as session_rows
-from db.builds import Build, BuildStore, Wanted
+from db.builds import Build, BuildStore
 from db.event_log import encode
 from db.events import Event, Failure
-from db.images import ImageStore
-from db.sessions import Session, SessionStore, SessionWanted
+from db.sessions import Session, SessionStore
 from db.states import SessionState
-from registry.reference import image_reference, session_slug
 from web.event_stream import Emit, frame
 from web.feed import Feeds, Source
+from web.intake import Intake, Visit
+from web.line import Line
 
 log = structlog.get_logger(__name__)
 
@@ -45,43 +45,17 @@ _BUILD_PLACE = re.compile(r"build\.(?P<build>[0-9a-f]{16})\.(?P<seq>\d{1,9})")
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What a visitor asks for. `spec` is raw, without trailing slashes; `launch_host` ends with a slash."""
-
-    provider: str
-    spec: str
-    launch_host: str
-    client_ip: str
-    operator: bool = False
-    build_only: bool = False
-    last_event_id: str = ""
-
-    @property
-    def request(self) -> str:
-        """The protocol's `binder_request`."""
-        return f"v2/{self.provider}/{self.spec}"
-
-
-@dataclass(frozen=True)
 class Launches:
     """Turns visits into rows and rows into streams."""
 
-    resolver: Resolver
+    intake: Intake
     builds: BuildStore
     sessions: SessionStore
-    images: ImageStore
     feeds: Feeds
-    #: Whether the image store has an image, whatever the rows say.
-    image_exists: Callable[[str], Awaitable[bool]]
-    #: Identity of everything outside of the repository that images depend on.
-    runtime: str
-    max_sessions: int
-    #: What stands before every image's name: a registry's host and path, with a slash at the end.
-    image_prefix: str = ""
+    line: Line
     #: Sessions whose visitors look on now.
     watching: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.time
-    _once: Once[Build | None] = field(default_factory=Once)
 
     async def over(self, visit: Visit) -> bool:
         """Whether a returning client has seen everything already, so that it is told not to come again (204)."""
@@ -114,20 +88,6 @@ class Launches:
             log.exception("launch.internal_error", incident=incident)
             await emit(failed(InternalError(f"Something went wrong in Bindery itself (id {incident}).")))
 
-    async def request_build(self, visit: Visit) -> Build:
-        """The build of a visit's image: one that runs, the one that made it, or a new one."""
-        image, build = await self._wanted(await self._resolved(visit))
-        build = build or await self.builds.latest(image)
-        if build is None:
-            raise NotFound("The image is there, but no record of its build.", hint="It was built by another service.")
-        return build
-
-    async def request_session(self, visit: Visit) -> Session:
-        """A new session of a visit's image, which is built first if need be."""
-        resolved = await self._resolved(visit)
-        image, build = await self._wanted(resolved)
-        return await self._create(visit, resolved, image, build)
-
     async def watch_build(self, build: Build, last_event_id: str, emit: Emit) -> None:
         """Emit a build's events, from after the given id, to one terminal event."""
         place = _BUILD_PLACE.fullmatch(last_event_id)
@@ -142,9 +102,6 @@ class Launches:
             if not waiting:
                 await self.builds.cancel(session.build_id)
 
-    async def _resolved(self, visit: Visit) -> Resolved:
-        return await self.resolver.resolve(visit.provider, visit.spec, operator=visit.operator)
-
     async def _follow(self, visit: Visit, emit: Emit) -> None:
         place = _BUILD_PLACE.fullmatch(visit.last_event_id)
         if place and (build := await self.builds.get(place["build"])):
@@ -155,15 +112,29 @@ class Launches:
             await self._begin(visit, emit)
 
     async def _begin(self, visit: Visit, emit: Emit) -> None:
-        resolved = await self._resolved(visit)
-        image, build = await self._wanted(resolved)
-        if not visit.build_only:
-            await self._watched(await self._create(visit, resolved, image, build), "", emit)
-        elif build is not None:
+        resolved = await self.intake.resolve(visit)
+        if visit.build_only:
+            await self._begin_build(resolved, emit)
+        else:
+            await self._watched(await self._session(visit, resolved, emit), "", emit)
+
+    async def _begin_build(self, resolved: Resolved, emit: Emit) -> None:
+        image, build = await self.intake.wanted(resolved)
+        if build is not None:
             await self._build_only(build, 0, emit)
         else:
             done = Event("ready", "Done! Found built image\n", {"imageName": image, "image": image})
             await emit(frame(END, encode(done).encode()))
+
+    async def _session(self, visit: Visit, resolved: Resolved, emit: Emit) -> Session:
+        try:
+            return await self.intake.session(visit, resolved)
+        except QuotaReached:
+            image = self.intake.image(resolved)
+            if await self.intake.found(image):
+                built = Event("built", "Found built image, launching...\n", {"imageName": image})
+                await emit(frame(END, encode(built).encode()))
+            raise
 
     async def resumes(self, visit: Visit) -> bool:
         """Whether a visit goes on with a stream that was begun before, and so is no new launch."""
@@ -176,37 +147,6 @@ class Launches:
         place = _PLACE.fullmatch(visit.last_event_id)
         session = await self.sessions.get(place["session"]) if place else None
         return session if session is not None and session.request.get("binder_request") == visit.request else None
-
-    async def _wanted(self, resolved: Resolved) -> tuple[str, Build | None]:
-        """The image's reference, and the build that makes it if it is not there."""
-        name = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
-        image = self.image_prefix + name
-        return image, await self._once(image, lambda: self._build_of(image, resolved))
-
-    async def _build_of(self, image: str, resolved: Resolved) -> Build | None:
-        if await self.images.get(image) is not None:
-            if await self.image_exists(image):
-                return None
-            await self.images.forget(image)
-        wanted = Wanted(image, resolved.provider, resolved.spec, resolved.repo_url, resolved.ref, resolved.ref_url)
-        waiting = Event("waiting", "Waiting for build to start...\n")
-        notice = [Event("waiting", f"{line}\n") for line in resolved.notice.splitlines()]
-        build, _ = await self.builds.request(wanted, [*notice, waiting], self.clock())
-        return build
-
-    async def _create(self, visit: Visit, resolved: Resolved, image: str, build: Build | None) -> Session:
-        request = {
-            "image": image,
-            "repo_url": resolved.repo_url,
-            "binder_ref_url": resolved.ref_url,
-            "binder_launch_host": visit.launch_host,
-            "binder_request": visit.request,
-            "binder_persistent_request": f"v2/{resolved.provider}/{resolved.spec}",
-            "binder_client_ip": visit.client_ip,
-        }
-        slug = session_slug(resolved.repo_url)
-        wanted = SessionWanted(slug, image, build.id if build else None, visit.launch_host, request)
-        return await self.sessions.create(wanted, self.clock(), self.max_sessions)
 
     async def _watched(self, session: Session, last_event_id: str, emit: Emit) -> None:
         self.watching.add(session.id)
@@ -222,11 +162,31 @@ class Launches:
         seen = int(place["seq"]) if place is not None and place["log"] else 0
         if session.build_id and not in_session:
             await self._show(self._build_log(session.build_id), seen, f"{session.id}.b", emit)
-        await self._show(self._session_log(session.id), seen if in_session else 0, f"{session.id}.s", emit)
+        async with self._told_of_line(session, emit):
+            await self._show(self._session_log(session.id), seen if in_session else 0, f"{session.id}.s", emit)
         settled = await self.sessions.get(session.id)
         if settled is not None and settled.ready_at is None and settled.error_code is None:
             gone = SessionGone(settled.stop_reason or "The session has ended.", hint="Launch again.")
             await emit(failed(gone, f"{session.id}.end"))
+
+    @contextlib.asynccontextmanager
+    async def _told_of_line(self, session: Session, emit: Emit) -> AsyncIterator[None]:
+        """Tell a visitor who has to wait for a place where it stands, until the block ends."""
+        if not self.intake.room.waiting or session.state is not SessionState.PENDING:
+            yield
+            return
+        telling = asyncio.create_task(self._tell_place(session, emit))
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell_place(self, session: Session, emit: Emit) -> None:
+        # The id leads to the session's log, before its first event: a place that was is nothing to come back to.
+        async with contextlib.aclosing(self.line.follow(session.id)) as places:
+            async for event in places:
+                await emit(frame(f"{session.id}.s0", encode(event).encode()))
 
     async def _build_only(self, build: Build, seen: int, emit: Emit) -> None:
         await self._show(self._build_log(build.id), seen, f"build.{build.id}.", emit)
@@ -260,5 +220,8 @@ class Launches:
 def failed(error: BinderyError, event_id: str = END) -> bytes:
     """The terminal event of a request that no row stands behind."""
     event = Failure.of(error).event()
-    with_status = Event(event.phase, event.message, {**event.fields, "status_code": error.status})
+    fields = {**event.fields, "status_code": error.status}
+    if error.retry_after_seconds is not None:
+        fields["retry_after_seconds"] = math.ceil(error.retry_after_seconds)
+    with_status = Event(event.phase, event.message, fields)
     return frame(event_id, encode(with_status).encode())

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from bindery.errors import QuotaReached, RepositoryQuotaReached
 from db.builds import Build
 from db.sessions import Session
 from db.states import BuildState, SessionState
+from web.intake import Visit
 
 
 class Metrics:
@@ -67,6 +69,11 @@ class Metrics:
         self._launch_time.labels("success" if ready else "failure", "0" if ready else "-1").observe(seconds)
         provider = session.request.get("binder_request", "").removeprefix("v2/").partition("/")[0]
         self._launches.labels("success" if ready else "failure", self._names.get(provider, "")).inc()
+
+    def refused(self, visit: Visit, error: QuotaReached) -> None:
+        """A quota refused a launch."""
+        status = "repo_quota" if isinstance(error, RepositoryQuotaReached) else "pod_quota"
+        self._launches.labels(status, self._names.get(visit.provider, "")).inc()
 
     def text(self) -> bytes:
         """The Prometheus text format."""

@@ -119,6 +119,8 @@ def launch_page(pages: Pages, request: Request) -> Response:
         return RedirectResponse(f"{pages.base_url}v2/{name}/{clean}{_query(request)}", status_code=302)
     if not re.fullmatch(provider["spec"]["validateRegex"], spec):
         return _invalid(pages, request, provider, spec)
+    if refusal := pages.refusal(name, spec):
+        return error_page(pages, request, refusal)
     try:
         path = links.open_path(request.query_params)
     except PathRefused as refused:

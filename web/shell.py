@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Pages:
     homes: Mapping[str, str] = field(default_factory=dict)
     recent: Callable[[], Sequence[Recent]] = tuple
     build_token: Callable[[Request, str], str] | None = None
+    refusal: Callable[[str, str], BinderyError | None] = lambda provider, spec: None
     files: Mapping[str, assets.Asset] = field(default_factory=assets.load)
 
     def provider(self, name: str) -> links.Provider | None:
@@ -163,7 +165,7 @@ def error_page(
     title: str = "",
 ) -> Response:
     """The page of an error, with its status. `actions` are links by their text, below the service's address."""
-    return render(
+    page = render(
         pages,
         request,
         "error.html",
@@ -173,6 +175,9 @@ def error_page(
         code=error.code,
         actions=dict(actions or {}),
     )
+    if error.retry_after_seconds is not None:
+        page.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return page
 
 
 def not_found(pages: Pages, request: Request) -> Response:

@@ -13,7 +13,8 @@ class SessionRequest:
     """What a session is started with.
 
     `name` is the session's identity in the engine. The server serves below `base_url` (`/user/<name>/`, with the
-    service's own prefix in front) and accepts `token`. `environment` is added to the server's variables.
+    service's own prefix in front) and accepts `token`. `environment` is added to the server's variables. `memory_bytes`
+    and `cpus` are what this one session may use, where that differs from the settings.
     """
 
     name: str
@@ -21,6 +22,8 @@ class SessionRequest:
     base_url: str
     token: str
     environment: Mapping[str, str]
+    memory_bytes: int | None = None
+    cpus: float | None = None
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, 
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "ExposedPorts": {port: {}},
         "HostConfig": {
-            **_limits(limits),
+            **_limits(limits, request),
             "NetworkMode": place.network,
             "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if place.published else {},
         },
@@ -102,12 +102,13 @@ def _digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def _limits(limits: SessionSettings) -> dict[str, Any]:
+def _limits(limits: SessionSettings, request: SessionRequest) -> dict[str, Any]:
+    memory = request.memory_bytes or limits.memory_bytes
     return {
-        "Memory": limits.memory_bytes,
-        "MemorySwap": limits.memory_bytes,
+        "Memory": memory,
+        "MemorySwap": memory,
         "CpuPeriod": _CPU_PERIOD,
-        "CpuQuota": int(limits.cpus * _CPU_PERIOD),
+        "CpuQuota": int((request.cpus or limits.cpus) * _CPU_PERIOD),
         "PidsLimit": limits.max_processes,
         "ShmSize": limits.shared_memory_bytes,
         "CapDrop": ["ALL"],

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import Connection
 
-from bindery.errors import QuotaReached, RefNotFound
+from bindery.errors import QuotaReached, RefNotFound, RepositoryQuotaReached
 from db.builds import BuildStore, LeaseLost, Wanted
 from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
+from db.line import Allowance, Room
 from db.migrate import upgrade
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
+from db.seats import UNWATCHED_SECONDS
 from db.sessions import SessionStore, SessionWanted
 from db.states import BuildState, SessionState
 from db.tables import metadata
@@ -148,10 +151,53 @@ class TestSessions:
         assert await sessions.advance(session, SessionState.STARTING, [], 2.0) is None
 
     async def test_the_quota_holds_under_a_rush(self, sessions: SessionStore) -> None:
-        asked = [sessions.create(SESSION, 1.0, most=3) for _ in range(10)]
+        asked = [sessions.create(SESSION, 1.0, Room(3)) for _ in range(10)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(answer, QuotaReached) for answer in answers) == 7
         assert await sessions.count() == 3
+
+    async def test_places_are_given_in_one_transaction(self, sessions: SessionStore) -> None:
+        rows = [await sessions.create(SESSION, 1.0) for _ in range(6)]
+        events = {row.id: [Event("built", "a\n"), Event("launching", "b\n")] for row in rows}
+        rush = [sessions.start(rows[::step], events, 2.0, Room(3, 9)) for step in (1, 1, -1, -1)]
+        started = [row.id for each in await asyncio.gather(*rush) for row in each]
+        assert len(started) == len(set(started)) == 3
+        assert [event.seq for event in await sessions.events(started[0], 0)] == [1, 2]
+        line = await sessions.line(Room(3, 9), 2.0)
+        assert sorted(place.position for place in line.values()) == [1, 2, 3]
+        assert not set(line) & set(started)
+
+    async def test_a_repository_has_its_own_quota(self, sessions: SessionStore) -> None:
+        wanted = replace(SESSION, repository="a", allowance=Allowance(sessions=1), request={"repo_url": "https://A"})
+        await sessions.create(wanted, 1.0)
+        with pytest.raises(RepositoryQuotaReached, match=r"^Too many users running https://A! Try again soon\.$"):
+            await sessions.create(wanted, 1.0)
+        await sessions.create(replace(wanted, repository="b"), 1.0)
+
+    async def test_the_line_is_as_long_as_the_operator_says(self, sessions: SessionStore) -> None:
+        asked = [sessions.create(SESSION, 1.0, Room(2, 3)) for _ in range(10)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(answer, QuotaReached) for answer in answers) == 5
+
+    async def test_whoever_has_gone_is_not_in_line(self, sessions: SessionStore) -> None:
+        gone = await sessions.create(SESSION, 1.0, Room(1))
+        late = 2.0 + UNWATCHED_SECONDS
+        await sessions.create(SESSION, late, Room(1))
+        with pytest.raises(QuotaReached):
+            await sessions.create(SESSION, late, Room(1))
+        await sessions.watched([gone.id], late)
+        assert len(await sessions.line(Room(1), late)) == 1
+
+    async def test_the_line_is_estimated_by_how_sessions_ended(self, sessions: SessionStore) -> None:
+        for end in (100.0, 110.0, 120.0):
+            row = await sessions.create(SESSION, 1.0)
+            for state in (SessionState.STARTING, SessionState.STOPPING, SessionState.STOPPED):
+                moved = await sessions.advance(row, state, [], end, started_at=2.0)
+                assert moved is not None
+        waiting = [await sessions.create(SESSION, 130.0) for _ in range(3)]
+        await sessions.start(waiting, {row.id: [] for row in waiting}, 130.0, Room(1, 5))
+        estimates = {place.position: place.estimate_seconds for place in (await sessions.line(Room(1), 130.0)).values()}
+        assert estimates == {1: 10.0, 2: 20.0}
 
     async def test_activity_opens_a_session_once(self, sessions: SessionStore) -> None:
         one = await sessions.create(SESSION, 1.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +14,26 @@ from typing import Any
 import pytest
 
 from bindery.errors import InstallFailed, RefNotFound
+from bindery.settings import LimitSettings
 from builder.providers.base import ParsedSpec, Resolved
 from builder.resolver import Resolver
 from db.builds import BuildStore
 from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
+from db.line import Room
 from db.resolutions import ResolutionStore
 from db.sessions import SessionStore
 from db.states import BuildState, SessionState
 from db.wakeups import Wakeups
+from launcher.rules import Rules
 from web.feed import WINDOW, Feeds
-from web.launches import Launches, Visit
+from web.intake import Intake, Visit
+from web.launches import Launches
+from web.line import Line
 
 COMMIT = "c" * 40
+NO_LIMIT = Room()
 VISIT = Visit("gh", "o/r/main", "http://127.0.0.1:8585/", "127.0.0.1")
 
 
@@ -49,14 +57,20 @@ async def _exists(image: str) -> bool:
 class Stage:
     """The rows, and both sides: visitors, and whoever builds and launches."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, room: Room = NO_LIMIT, limits: LimitSettings | None = None) -> None:
+        self.room = room
         wakeups = Wakeups()
         self.database = database
         self.builds = BuildStore(database, wakeups)
         self.sessions = SessionStore(database, wakeups)
         self.images = ImageStore(database)
         resolver = Resolver({"gh": KnowsOneRepository()}, KnowsOneRepository(), ResolutionStore(database), 60)
-        self.launches = Launches(resolver, self.builds, self.sessions, self.images, Feeds(wakeups), _exists, "test", 0)
+        rules = Rules(limits or LimitSettings())
+        intake = Intake(
+            resolver, self.builds, self.sessions, self.images, rules, room, _exists, "test", allow_build_only=True
+        )
+        line = Line(lambda: self.sessions.line(room, time.time()), wakeups)
+        self.launches = Launches(intake, self.builds, self.sessions, Feeds(wakeups), line)
 
     def visit(self, **change: Any) -> Visitor:
         return Visitor(self.launches, replace(VISIT, **change))
@@ -83,7 +97,10 @@ class Stage:
         await self.builds.finish(build, BuildState.BUILT, [], 2.0)
 
     async def launch(self) -> None:
-        """Be the controller of all sessions that wait."""
+        """Be the controller of all sessions that wait; one will."""
+        async with asyncio.timeout(5):
+            while not await self.sessions.count():
+                await asyncio.sleep(0.005)
         for session in await self.sessions.unfinished():
             build = await self.builds.get(session.build_id) if session.build_id else None
             if build is not None and build.failure is not None:
@@ -285,3 +302,68 @@ async def test_build_only_ends_ready_without_a_session(stage: Stage) -> None:
     assert [event["message"] for _, event in again.events] == ["Done! Found built image\n"]
     assert await stage.sessions.count() == 0
     assert await stage.launches.over(replace(VISIT, build_only=True, last_event_id=visitor.ids[-1]))
+
+
+@contextlib.asynccontextmanager
+async def _limited(tmp_path: Path, room: Room, **limits: Any) -> AsyncIterator[Stage]:
+    """A stage on which the image is there already."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/bindery.db")
+    await database.open()
+    stage = Stage(database, room, LimitSettings(**limits))
+    image = stage.launches.intake.image(await stage.launches.intake.resolve(VISIT))
+    await stage.images.add(ImageRecord(image, "k", "https://example.org/o/r", COMMIT, 1.0, 1.0))
+    try:
+        yield stage
+    finally:
+        await database.close()
+
+
+async def test_whoever_has_to_wait_is_told_where_it_stands(tmp_path: Path) -> None:
+    async with _limited(tmp_path, Room(sessions=1, waiting=2)) as stage:
+        first = stage.visit()
+        await stage.launch()
+        await first.end()
+        (running,) = await stage.sessions.unfinished()
+        second = stage.visit()
+        await second.seen(1)
+        third = stage.visit()
+        await third.seen(1)
+        assert second.events[-1][1]["position"] == 1
+        assert {**third.events[-1][1], "message": ""} == {"phase": "waiting", "message": "", "position": 2, "ahead": 1}
+        assert third.events[-1][1]["message"] == "All places are taken. You are number 2 in line.\n"
+        refused = stage.visit()
+        await refused.end()
+        assert refused.phases == ["built", "failed"]
+        assert refused.events[-1][1]["code"] == "quota_reached"
+        assert refused.events[-1][1]["status_code"] == 503
+        assert refused.events[-1][1]["retry_after_seconds"] == 60
+        # Who leaves the line for a moment finds its place again, and nothing of it is logged.
+        await second.leave()
+        returned = stage.visit(last_event_id=second.ids[-1])
+        await returned.seen(1)
+        assert returned.events[-1][1]["position"] == 1
+        await stage.sessions.advance(running, SessionState.STOPPING, [], 5.0)
+        await stage.sessions.advance(running, SessionState.STOPPED, [], 5.0)
+        waiting = await stage.sessions.unfinished()
+        events = {row.id: [Event("launching", "x\n")] for row in waiting}
+        (started,) = await stage.sessions.start(waiting, events, 6.0, stage.room)
+        ready = Event("ready", "server running\n", {"url": started.url})
+        await stage.sessions.advance(started, SessionState.READY, [ready], 6.0, ready_at=6.0)
+        await returned.end()
+        assert returned.phases == ["waiting", "launching", "ready"]
+        await third.seen(2)
+        assert third.events[-1][1]["position"] == 1
+        await third.leave()
+
+
+async def test_nothing_is_built_for_whom_there_is_no_place(tmp_path: Path) -> None:
+    async with _limited(tmp_path, Room(), per_repository=1) as stage:
+        visitor = stage.visit()
+        await stage.launch()
+        await visitor.end()
+        await stage.images.forget((await stage.sessions.unfinished())[0].image)
+        refused = stage.visit()
+        await refused.end()
+        assert [event["code"] for _, event in refused.events] == ["repository_quota_reached"]
+        assert refused.events[-1][1]["message"] == "Too many users running https://example.org/o/r! Try again soon.\n"
+        assert await stage.builds.unfinished() == []

@@ -6,9 +6,11 @@ import pytest
 
 from bindery.settings import SessionSettings
 from db.builds import Build
+from db.line import Allowance
+from db.seats import UNWATCHED_SECONDS
 from db.sessions import Session
 from db.states import BuildState, SessionState
-from launcher.decisions import ABANDONED_SECONDS, UNWATCHED_SECONDS, Action, decide
+from launcher.decisions import ABANDONED_SECONDS, Action, decide
 
 NOW = 100_000.0
 LIMITS = SessionSettings(idle_seconds=100, max_age_seconds=1000, unopened_seconds=50)
@@ -16,7 +18,15 @@ LIMITS = SessionSettings(idle_seconds=100, max_age_seconds=1000, unopened_second
 
 def session(state: SessionState, **values: object) -> Session:
     given: dict[str, object] = dict.fromkeys(Session.__dataclass_fields__)
-    given |= {"id": "i", "name": "n", "request": {}, "state": state, "created_at": NOW, "watched_at": NOW}
+    given |= {
+        "id": "i",
+        "name": "n",
+        "request": {},
+        "allowance": Allowance(),
+        "state": state,
+        "created_at": NOW,
+        "watched_at": NOW,
+    }
     return Session(**{**given, **values})  # type: ignore[arg-type]
 
 

@@ -20,7 +20,8 @@ from web.api.models import BuildRecord, Image, Problem, SessionRecord, Status, W
 from web.doorkeeper import Doorkeeper
 from web.event_stream import EventStream
 from web.health import Health
-from web.launches import Launches, Visit
+from web.intake import Visit
+from web.launches import Launches
 from web.visitor import client_ip, is_operator, launch_host
 
 PREFIX = "api/v1/"
@@ -76,7 +77,7 @@ def _builds(router: APIRouter, api: Api) -> None:
     @router.post("/builds", status_code=201, tags=["builds"])
     async def create_build(request: Request, wish: Wish, response: Response) -> BuildRecord:
         """Ask for an image: begins its build, or finds the one that runs or made it."""
-        build = await launches.request_build(await api.visit(request, wish))
+        build = await launches.intake.request_build(await api.visit(request, wish))
         record = BuildRecord.of(build, api.address(request))
         response.headers["Location"] = f"{api.address(request)}builds/{build.id}"
         return record
@@ -115,7 +116,7 @@ def _sessions(router: APIRouter, api: Api) -> None:
     @router.post("/sessions", status_code=201, tags=["sessions"])
     async def create_session(request: Request, wish: Wish, response: Response) -> SessionRecord:
         """Ask for a session; its image is built first if need be. Ask again for the record until it is ready."""
-        session = await launches.request_session(await api.visit(request, wish))
+        session = await launches.intake.request_session(await api.visit(request, wish))
         response.headers["Location"] = f"{api.address(request)}sessions/{session.id}"
         return SessionRecord.of(session)
 
@@ -139,7 +140,7 @@ def _service(router: APIRouter, api: Api) -> None:
     async def list_images(request: Request) -> list[Image]:
         """All images, the last used first; for the operator."""
         api.only_operator(request)
-        return [Image.of(record) for record in await api.launches.images.all()]
+        return [Image.of(record) for record in await api.launches.intake.images.all()]
 
     @router.get("/status", tags=["service"])
     async def read_status() -> Status:
