@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -31,6 +32,19 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
+
+
+class LinkFormat(StrEnum):
+    LINK = "link"
+    MARKDOWN = "markdown"
+    RST = "rst"
+    HTML = "html"
+    ASCIIDOC = "asciidoc"
+
+
+class OpenAs(StrEnum):
+    FILE = "file"
+    URL = "url"
 
 
 def _meaning(name: str) -> str:
@@ -101,6 +115,38 @@ def launch(
     build = {"allow_missing_apt": True} if allow_missing_apt else None
     wish = Wish(repository, ref, service, _settings(data_dir=data_dir, engine=engine, build=build))
     _run(launching(wish, path, browser, output))
+
+
+@app.command()
+def link(
+    address: Annotated[
+        str, typer.Argument(help="Address of a repository or of one of its pages, DOI, or owner/name on GitHub.")
+    ],
+    ref: Ref = "",
+    path: Annotated[str, typer.Option("--path", help="What to open at start.")] = "",
+    open_as: Annotated[
+        OpenAs, typer.Option("--open", help="What --path is: a file, or a URL such as lab.")
+    ] = OpenAs.FILE,
+    only: Annotated[LinkFormat | None, typer.Option("--format", help="Print only this.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    service: Annotated[
+        str, typer.Option("--service", help="URL that links begin with; else the running service's.")
+    ] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Print the launch link and the badge of a repository, for its readme."""
+    from bindery.linking import Share
+    from bindery.linking import link as linking
+
+    _run(
+        linking(
+            Share(address, ref, path, open_as, service, _settings(data_dir=data_dir)),
+            only or "",
+            as_json,
+            output,
+            errors,
+        )
+    )
 
 
 @app.command()

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from bindery.errors import RepositoryNotFound
-from web.links import Target, launch_path, recognise
+from web.links import Target, launch_path
+from web.pasted import recognise
 
 
 def read(text: str, ref: str, path: str, displays: Sequence[Mapping[str, Any]]) -> Target:

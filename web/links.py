@@ -1,4 +1,4 @@
-"""Links: reading what people paste, making what they share, and keeping a session's path inside the session.
+"""Links: making what people share, and keeping a session's path inside the session. `pasted` reads what they paste.
 
 Pure functions. `static/links.js` holds the few of them that the form needs while one types; both are held to the same
 vectors by the tests.
@@ -7,8 +7,8 @@ vectors by the tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -21,6 +21,7 @@ BADGE_TEXTS: Mapping[str, str] = {
     "markdown": "[![Launch in Bindery]({image})]({link})",
     "rst": ".. image:: {image}\n   :target: {link}\n   :alt: Launch in Bindery",
     "html": '<a href="{link}"><img src="{image}" alt="Launch in Bindery"></a>',
+    "asciidoc": 'image:{image}["Launch in Bindery",link="{link}"]',
 }
 
 #: Parameters of a link that say what to open; the first one given counts.
@@ -39,18 +40,8 @@ _FRAGMENT = _PATH + "?|{}^#"
 #: A link's own path: also free of what ends a link in Markdown or HTML.
 _LINK = ";,/:@=+$-_.!~*"
 
-_PAGE = re.compile(
-    r"(?P<repo>[^/]+/[^/]+?)(?:\.git)?"
-    r"(?:/(?P<kind>tree|blob|raw|commit|releases/tag|src(?:/branch|/tag|/commit)?)/(?P<ref>[^/]+)(?:/(?P<path>.*?))?"
-    r"|/(?P<rest>.*?))?/*"
-)
-_GITLAB_PAGE = re.compile(
-    r"(?P<repo>https?://[^/]+/.+?)/-/(?P<kind>tree|blob|raw|commit|tags)/(?P<ref>[^/]+)(?:/(?P<path>.*?))?/*"
-)
-_LOGIN = re.compile(r"^(https?://)[^/?#]*@")
-_SCP_LIKE = re.compile(r"(?:ssh://)?[^@/\s]+@(?P<host>[^:/]+)[:/](?P<path>.+)")
-_BARE_DOI = re.compile(r"10\.\d+/\S+")
-_BARE_HOST = re.compile(r"[^/@:\s]+\.[^/@:\s]+/[^/]+/.+")
+#: A user name and password in an address; the first group is what stays.
+LOGIN = re.compile(r"^(https?://)[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -141,76 +132,6 @@ def _harmless(path: str) -> bool:
     return False
 
 
-# --- what people paste --------------------------------------------------------------------------------------
-
-
-def recognise(text: str, providers: Sequence[Provider], chosen: str = "") -> Target:
-    """What a pasted text names: an address of a repository, of a page of it in a browser, or `owner/name`.
-
-    `chosen` is the id of a provider picked by hand. An empty `ref` or `path` means that the text names none.
-    """
-    text = _LOGIN.sub(r"\1", text.strip())
-    known = {provider["id"]: provider for provider in providers}
-    if chosen in known:
-        return _read(text, known[chosen])
-    for provider in providers:
-        if detected(text, provider) is not None:
-            return _read(text, provider)
-    if "://" in text or _SCP_LIKE.fullmatch(text):
-        return _read(text, known.get("git", providers[-1]))
-    return _read(text, providers[0])
-
-
-def detected(text: str, provider: Provider) -> str | None:
-    """What follows the provider's own address in `text`; None when the text does not begin with that address."""
-    pattern = provider.get("detect", {}).get("regex")
-    if not pattern:
-        return None
-    # JavaScript and Python write named groups differently.
-    expression = re.compile(re.sub(r"\(\?<(?![=!])", "(?P<", pattern))
-    for form in _forms(text):
-        found = expression.match(form)
-        if found and found["repo"] != form.rstrip("/"):
-            return str(found["repo"])
-    return None
-
-
-def _forms(text: str) -> list[str]:
-    """The text, and the https address that an ssh address, one without protocol, or a DOI stands for."""
-    if found := _SCP_LIKE.fullmatch(text):
-        return [f"https://{found['host']}/{found['path']}"]
-    if _BARE_DOI.fullmatch(text):
-        return [f"https://doi.org/{text}"]
-    return [text, f"https://{text}"] if _BARE_HOST.fullmatch(text) else [text]
-
-
-def _read(text: str, provider: Provider) -> Target:
-    own = detected(text, provider)
-    if provider["repo"].get("urlEncode"):
-        page = _GITLAB_PAGE.fullmatch(re.split(r"[?#]", text)[0])
-        target = Target(provider["id"], text.rstrip("/") if own is None else own)
-        return _page(target, page) if page and own is None else target
-    # A browser's address may carry `?plain=1#L3`.
-    name = text if own is None else re.split(r"[?#]", own)[0]
-    target = Target(provider["id"], name.rstrip("/"))
-    page = _PAGE.fullmatch(name) if provider["ref"].get("enabled") else None
-    if page is None:
-        return target
-    if page["rest"] and own is None:
-        return replace(target, repo=page["repo"], ref=page["rest"])
-    return _page(target, page)
-
-
-def _page(target: Target, page: re.Match[str]) -> Target:
-    target = replace(target, repo=page["repo"], ref=unquote(page["ref"] or ""))
-    if not page["path"]:
-        return target
-    # Gitea and Bitbucket show folders and files at the same kind of address.
-    if page["kind"] == "tree" or (page["kind"].startswith("src") and "." not in page["path"].rpartition("/")[2]):
-        return replace(target, path="lab/tree/" + page["path"], open_as="url")
-    return replace(target, path=unquote(page["path"]))
-
-
 # --- what people share --------------------------------------------------------------------------------------
 
 
@@ -246,7 +167,7 @@ def shown(spec: str, provider: Provider) -> tuple[str, str]:
     """Repository and ref of a raw spec as people read them, without a login."""
     if provider["repo"].get("urlEncode"):
         repo, _, ref = spec.partition("/")
-        return _LOGIN.sub(r"\1", unquote(repo)), unquote(ref)
+        return LOGIN.sub(r"\1", unquote(repo)), unquote(ref)
     if not provider["ref"].get("enabled"):
         return unquote(spec), ""
     parts = spec.split("/", 2)
@@ -259,7 +180,7 @@ def without_login(spec: str, provider: Provider) -> str:
         return spec
     encoded, slash, ref = spec.partition("/")
     address = unquote(encoded)
-    clean = _LOGIN.sub(r"\1", address)
+    clean = LOGIN.sub(r"\1", address)
     return spec if clean == address else quote(clean, safe="") + slash + ref
 
 

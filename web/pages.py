@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
-from web import assets, badges, links
+from web import assets, badges, links, pasted
 from web.shell import FAVICONS, SCRIPTLESS, Pages, Recent, error_page, gone_page, not_found, render
 
 __all__ = ["SCRIPTLESS", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
@@ -71,7 +71,7 @@ def launch(pages: Pages, request: Request) -> Response:
         return _form(pages, request, problem="Please name a repository first.")
     if not all(_NAME.fullmatch(text) for text in typed.values() if text):
         return _form(pages, request, problem="That is not a repository's address or an owner/name.")
-    target = links.recognise(typed["repo"], pages.providers, typed["provider"])
+    target = pasted.recognise(typed["repo"], pages.providers, typed["provider"])
     path, open_as = (typed["path"], typed["open"]) if typed["path"] else (target.path, target.open_as)
     target = links.Target(target.provider, target.repo, typed["ref"] or target.ref, path, open_as)
     provider = pages.provider(target.provider)
@@ -93,6 +93,7 @@ def _form(pages: Pages, request: Request, *, problem: str = "") -> Response:
         problem=problem,
         recent=list(pages.recent()),
         badge_texts=links.BADGE_TEXTS,
+        config={"pasted": pasted.RULES},
     )
 
 

@@ -22,6 +22,11 @@ from builder.providers.base import ParsedSpec, Resolved
 from builder.providers.epoch import changed, epoch
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+#: A dataset's page, whatever the host; what follows the dataset's name is left out, but for a former state.
+_PAGE = (
+    r"^(?<repo>https?://[^/?#]+(/[^?#]*)?/dataset/(?!(activity|groups|changes)/)(?![^/?#]*\.git([/?#]|$))[^/?#]+"
+    r"(/history/[^/?#]+|\?activity_id=[^&#]+)?)([/?&#].*)?$"
+)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\\]")
 
 
@@ -72,6 +77,7 @@ class CkanProvider:
             "displayName": "CKAN dataset",
             "id": "ckan",
             "spec": {"validateRegex": r"[^/]+"},
+            "detect": {"regex": _PAGE},
             "repo": {
                 "label": "CKAN dataset URL",
                 "placeholder": "example: https://demo.ckan.org/dataset/sample-dataset-1",

@@ -33,8 +33,7 @@ class GitLabProvider(OverGit):
             "displayName": "GitLab",
             "id": "gl",
             "spec": {"validateRegex": r"[^/]+/.+"},
-            # Pages below `/-/` name a ref too: they are left to those who can read it.
-            "detect": {"regex": rf"^(https?://{re.escape(host)}/)?(?<repo>((?!/-/).)*?)/?$"},
+            "detect": {"regex": rf"^(https?://{re.escape(host)}/)?(?<repo>.*?)/?$"},
             "repo": {
                 "label": "GitLab repository name or URL",
                 "placeholder": "example: https://gitlab.com/mosaik/examples/mosaik-tutorials-on-binder",

@@ -31,15 +31,11 @@ class HuggingFaceProvider(OverGit):
     def display(self) -> Mapping[str, Any]:
         """See `Provider.display`."""
         host = self.url.rstrip("/").partition("://")[2]
-        # Pages of the default branch, which is always called so.
-        page = r"(/(tree|blob|raw|resolve)/main(/.*)?)?"
         return {
             "displayName": "Hugging Face",
             "id": "hf",
             "spec": {"validateRegex": r"[^/]+/.+"},
-            "detect": {
-                "regex": rf"^(https?://{re.escape(host)}/)?(?<repo>(spaces/|datasets/)?[^/]+/[^/]+?){page}/?$",
-            },
+            "detect": {"regex": rf"^(https?://{re.escape(host)}/)?(?<repo>.*?)/?$"},
             "repo": {
                 "label": "Hugging Face repository name or URL",
                 "placeholder": "example: spaces/owner/name or https://huggingface.co/datasets/owner/name",

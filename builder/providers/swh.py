@@ -74,7 +74,7 @@ class SoftwareHeritageProvider:
             "displayName": "Software Heritage",
             "id": "swh",
             "spec": {"validateRegex": r"swh(:|%3A)1(:|%3A)[a-z]{3}(:|%3A)[0-9a-f]{40}.*"},
-            "detect": {"regex": rf"^(https?://{host}/)(?<repo>swh:1:[a-z]{{3}}:[0-9a-f]{{40}})([;/?#].*)?$"},
+            "detect": {"regex": rf"^(https?://{host}/)?(?<repo>swh:1:[a-z]{{3}}:[0-9a-f]{{40}})([;/?#].*)?$"},
             "repo": {
                 "label": "Software Heritage identifier (SWHID)",
                 "placeholder": "example: swh:1:rev:94dca98b006b80309704c717b5d83dff3c1fa3a0",

@@ -15,7 +15,7 @@ from tests.support import axe
 from tests.support.browser import browser, watched_page
 from tests.support.link_vectors import JOINED, PASTED, PROVIDERS
 from tests.support.stage import Stage, stage
-from web import links
+from web import links, pasted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -362,14 +362,15 @@ async def test_the_whole_log_can_be_copied(page: Page, context: BrowserContext, 
 async def test_the_script_makes_the_same_links_as_the_server(page: Page) -> None:
     await page.goto("/about")
     made = await page.evaluate(
-        """async ([pasted, providers]) => {
-            const { recognise, launchPath } = await import("/static/links.js");
-            return pasted.map(([text, chosen]) => {
-                const target = recognise(text, providers, chosen);
+        """async ([texts, providers, rules]) => {
+            const { launchPath } = await import("/static/links.js");
+            const { recognise } = await import("/static/pasted.js");
+            return texts.map(([text, chosen]) => {
+                const target = recognise(text, providers, rules, chosen);
                 return launchPath(target, providers.find((each) => each.id === target.provider));
             });
         }""",
-        [PASTED, PROVIDERS],
+        [PASTED, PROVIDERS, pasted.RULES],
     )
     assert made == [link for _, _, link in PASTED]
 

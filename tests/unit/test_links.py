@@ -11,7 +11,7 @@ from bindery.settings import ProviderSettings
 from builder.guard import Guard, GuardedClient
 from builder.providers import providers
 from tests.support.link_vectors import GH, GIT, JOINED, PASTED, PROVIDERS, ZENODO
-from web import badges, links
+from web import badges, links, pasted
 
 SERVER = "https://hub.example.org/user/abc/"
 
@@ -144,14 +144,14 @@ def test_server_path_and_token_are_joined(server: str, token: str, path: str, ex
 
 @pytest.mark.parametrize(("text", "chosen", "link"), PASTED)
 def test_what_people_paste_becomes_a_link(text: str, chosen: str, link: str) -> None:
-    target = links.recognise(text, PROVIDERS, chosen)
+    target = pasted.recognise(text, PROVIDERS, chosen)
     provider = next(each for each in PROVIDERS if each["id"] == target.provider)
     assert links.launch_path(target, provider) == link
 
 
 @given(st.text(max_size=60))
 def test_any_text_becomes_a_link_without_a_login_or_a_failure(text: str) -> None:
-    target = links.recognise(text, PROVIDERS)
+    target = pasted.recognise(text, PROVIDERS)
     provider = next(each for each in PROVIDERS if each["id"] == target.provider)
     if not any("\ud800" <= character <= "\udfff" for character in text):
         assert links.launch_path(target, provider).isascii()
@@ -161,7 +161,7 @@ async def test_the_real_providers_are_recognised() -> None:
     client = GuardedClient(Guard(allow_private=False, timeout_seconds=1))
     displays = [provider.display for provider in providers(ProviderSettings(), client).values()]
     for text, prefix in {"https://github.com/o/r": "gh", "o/r": "gh", "https://git.example.com/o/r": "git"}.items():
-        assert links.recognise(text, displays).provider == prefix
+        assert pasted.recognise(text, displays).provider == prefix
 
 
 def test_a_badge_names_picture_and_link_in_every_kind_of_document() -> None:

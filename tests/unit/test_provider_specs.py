@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -24,14 +25,11 @@ from bindery.settings import (
 )
 from builder.guard import Guard, GuardedClient
 from builder.providers import ORDER, providers
+from tests.support.link_vectors import ADDRESSES
 from tests.support.needs import need
-from tests.support.provider_world import (
-    GIST,
-    RESOURCE,
-    REVISION,
-    encoded,
-)
-from web.links import launch_path, recognise
+from tests.support.provider_world import encoded
+from web.links import launch_path
+from web.pasted import RULES, recognise
 
 _REAL = providers(ProviderSettings(), GuardedClient(Guard(allow_private=False, timeout_seconds=1)))
 _PIECES = st.lists(
@@ -149,66 +147,57 @@ def _package(folder: Path) -> None:
     (info / "entry_points.txt").write_text("[bindery.providers]\n" + "\n".join((*rows, *broken)) + "\n")
 
 
-PASTED: dict[str, str] = {
-    "https://gist.github.com/user/8a658f7f63b13768d1e75fa2464f5092": f"gist/user/{GIST}/HEAD",
-    "https://gitlab.com/group/sub/project": "gl/group%2Fsub%2Fproject/HEAD",
-    "git@gitlab.com:group/project.git": "gl/group%2Fproject.git/HEAD",
-    "https://bitbucket.org/workspace/repository": "bitbucket/workspace/repository/HEAD",
-    "https://bitbucket.org/workspace/name/src/main/a/b.ipynb": "bitbucket/workspace/name/main?labpath=a%2Fb.ipynb",
-    "https://codeberg.org/o/n/src/branch/dev/a.ipynb": "codeberg/o/n/dev?labpath=a.ipynb",
-    "https://codeberg.org/o/n/src/tag/v1/some/folder": "codeberg/o/n/v1?urlpath=lab%2Ftree%2Fsome%2Ffolder",
-    "https://codeberg.org/owner/name.git": "codeberg/owner/name/HEAD",
-    "https://huggingface.co/spaces/owner/name": "hf/spaces%2Fowner%2Fname/HEAD",
-    "https://huggingface.co/datasets/owner/name": "hf/datasets%2Fowner%2Fname/HEAD",
-    "https://huggingface.co/owner/name": "hf/owner%2Fname/HEAD",
-    "https://huggingface.co/spaces/owner/name/blob/main/app.py": "hf/spaces%2Fowner%2Fname/HEAD",
-    "https://doi.org/10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
-    "https://zenodo.org/doi/10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
-    "https://zenodo.org/records/3242074": "invenio/zenodo.org%2Frecords%2F3242074",
-    "https://data.caltech.edu/records/z4ybk-cb307": "invenio/data.caltech.edu%2Frecords%2Fz4ybk-cb307",
-    "10.5281/zenodo.3242074": "zenodo/10.5281/zenodo.3242074",
-    "10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
-    "doi:10.6084/m9.figshare.9782777.v1": "figshare/10.6084/m9.figshare.9782777.v1",
-    "https://doi.org/10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
-    "https://dataverse.harvard.edu/dataset.xhtml?persistentId=doi:10.7910/DVN/TJCLKP": "dataverse/10.7910/DVN/TJCLKP",
-    "https://www.hydroshare.org/resource/142c59757ed54de1816777828c9716e7/": f"hydroshare/{RESOURCE}",
-    "https://doi.org/10.4211/hs.142c59757ed54de1816777828c9716e7": f"hydroshare/{RESOURCE}",
-    "https://osf.io/ezcuj/": "osf/ezcuj",
-    "https://doi.org/10.17605/OSF.IO/EZCUJ": "osf/EZCUJ",
-    "https://archive.softwareheritage.org/swh:1:rev:1111111111111111111111111111111111111111;origin=https://x/y": (
-        f"swh/swh%3A1%3Arev%3A{REVISION}"
-    ),
-    "https://gitlab.com/g/p/-/blob/main/a.ipynb": "git/https%3A%2F%2Fgitlab.com%2Fg%2Fp/main?labpath=a.ipynb",
-}
-
-
 _IN_JAVASCRIPT = """
-import { launchPath, recognise } from "./links.mjs";
-const [texts, displays] = JSON.parse(process.argv[2]);
+import { launchPath } from "./links.mjs";
+import { recognise } from "./pasted.mjs";
+import { readFileSync } from "node:fs";
+const [texts, displays, rules] = JSON.parse(readFileSync(0));
 console.log(JSON.stringify(texts.map((text) => {
-  const target = recognise(text, displays);
+  const target = recognise(text, displays, rules);
   return launchPath(target, displays.find((each) => each.id === target.provider));
 })));
 """
 
 
+_PARTS = (
+    *("https://", "github.com/", "gitlab.com/", "codeberg.org/", "git@", "h.example/", "osf.io/", "zenodo.org/"),
+    *("records/", "12345", "o/", "r", "/tree/", "/blob/", "/-/", "src/branch/", "main", "a.ipynb", "feature/", "?x=1"),
+    *("#y", ".git", "/dataset/", "10.5281/", "zenodo.", "v2/gh/", "?labpath=b", "swh:1:rev:" + "1" * 40, "spaces/"),
+    *("%2F", "ü", " ", ":"),
+)
+
+
+def _jumbled(count: int) -> list[str]:
+    """Texts that are almost addresses; the same ones each time."""
+    chance = random.Random(1)
+    return ["".join(chance.choices(_PARTS, k=chance.randint(1, 8))) for _ in range(count)]
+
+
 def test_the_forms_script_recognises_the_same(tmp_path: Path) -> None:
     node = shutil.which("node")
     need(node is not None, "Node.js: apt-get install nodejs")
-    (tmp_path / "links.mjs").write_text((Path(web.__file__).parent / "static" / "links.js").read_text())
+    for name in ("links", "pasted"):
+        script = Path(web.__file__).parent / "static" / f"{name}.js"
+        (tmp_path / f"{name}.mjs").write_text(script.read_text())
     (tmp_path / "main.mjs").write_text(_IN_JAVASCRIPT)
-    given_to_it = json.dumps([list(PASTED), [provider.display for provider in _REAL.values()]])
+    texts = [*ADDRESSES, *_jumbled(2000)]
+    displays = [provider.display for provider in _REAL.values()]
+    given_to_it = json.dumps([texts, displays, RULES])
     done = subprocess.run(
-        [str(node), "main.mjs", given_to_it], cwd=tmp_path, capture_output=True, check=True, text=True
+        [str(node), "main.mjs"], cwd=tmp_path, capture_output=True, check=True, text=True, input=given_to_it
     )
-    assert json.loads(done.stdout) == [f"v2/{link}" for link in PASTED.values()]
+    for text, link in zip(texts, json.loads(done.stdout), strict=True):
+        assert (text, link) == (text, _link(text))
 
 
-@pytest.mark.parametrize("text", PASTED)
-def test_pasted_addresses_are_recognised(text: str) -> None:
+def _link(text: str) -> str:
     displays: list[Any] = [provider.display for provider in _REAL.values()]
     target = recognise(text, displays)
-    path = launch_path(target, next(each for each in displays if each["id"] == target.provider))
-    assert path == f"v2/{PASTED[text]}"
-    provider, _, spec = PASTED[text].partition("?")[0].partition("/")
+    return launch_path(target, next(each for each in displays if each["id"] == target.provider))
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_pasted_addresses_are_recognised(text: str) -> None:
+    assert _link(text) == f"v2/{ADDRESSES[text]}"
+    provider, _, spec = ADDRESSES[text].partition("?")[0].partition("/")
     assert _REAL[provider].parse(spec).provider == provider

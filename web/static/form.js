@@ -1,16 +1,17 @@
 // The form: what is typed becomes a link and a badge at once.
 
 import { armCopyButtons } from "./copy.js";
-import { badgeText, launchPath, recognise } from "./links.js";
+import { badgeText, launchPath } from "./links.js";
+import { matches, recognise } from "./pasted.js";
 
-const { publicBaseUrl, repoProviders, badgeTexts } = window.pageConfig;
+const { publicBaseUrl, repoProviders, badgeTexts, pasted } = window.pageConfig;
 const form = document.getElementById("launch-form");
 const { repo, ref, path, provider } = form.elements;
 const part = (id) => document.getElementById(id);
 const filled = { ref: "", path: "" };
 
 function target() {
-  const found = recognise(repo.value, repoProviders, provider.value);
+  const found = recognise(repo.value, repoProviders, pasted, provider.value);
   const typedPath = path.value.trim();
   return {
     ...found,
@@ -27,7 +28,7 @@ function fill(field, value) {
 }
 
 function fillFromAddress() {
-  const found = recognise(repo.value, repoProviders, provider.value);
+  const found = recognise(repo.value, repoProviders, pasted, provider.value);
   fill(ref, found.ref);
   fill(path, found.path);
   if (found.path && path.value === found.path) form.elements.open.value = found.open_as;
@@ -37,7 +38,7 @@ function valid(wanted) {
   if (!repo.value.trim()) return false;
   const chosen = repoProviders.find((each) => each.id === wanted.provider);
   const spec = launchPath(wanted, chosen).split("?")[0].split("/").slice(2).join("/");
-  return new RegExp(`^(?:${chosen.spec.validateRegex})$`).test(spec);
+  return matches(chosen.spec.validateRegex, spec);
 }
 
 function describe(wanted, chosen) {
