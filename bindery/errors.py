@@ -6,6 +6,7 @@ not a `BinderyError` is an internal error: people see an id, the log has the tra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -21,9 +22,11 @@ class BinderyError(Exception):
     #: After how many seconds it makes sense to try again, where that is known.
     retry_after_seconds: float | None = None
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, suggestions: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message = message
+        #: What could have been meant instead, the nearest first.
+        self.suggestions = tuple(suggestions)
         self.hint = self.default_hint if hint is None else hint
 
 

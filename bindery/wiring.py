@@ -22,6 +22,7 @@ from bindery import __version__
 from bindery.engines import Engine, engine
 from bindery.housekeeping import Housekeeping, RecordKeeping
 from bindery.settings import MIB, Settings
+from builder.documents.desk import Desk
 from builder.engines.base import EnvironmentBuilder
 from builder.guard import Guard, GuardedClient
 from builder.providers import providers
@@ -29,6 +30,8 @@ from builder.providers.git import GitProvider
 from builder.resolver import Resolver
 from builder.worker import Worker, Workshop
 from db.builds import BuildStore
+from db.documents import DocumentStore
+from db.durations import DurationStore
 from db.engine import Database
 from db.environments import EnvironmentStore
 from db.images import ImageStore
@@ -45,10 +48,13 @@ from web import pages
 from web.api import Api
 from web.app import Site, create_app
 from web.build_token import BuildTokens
+from web.diagnoses import Diagnoses
 from web.doorkeeper import Doorkeeper, banned_networks
+from web.estimates import Estimates
 from web.feed import Feeds
 from web.health import Health
 from web.intake import Intake
+from web.introductions import Introductions
 from web.launches import Launches
 from web.line import Line
 from web.metrics import Metrics
@@ -85,6 +91,7 @@ class Rows:
     builds: BuildStore
     sessions: SessionStore
     images: ImageStore
+    documents: DocumentStore
 
 
 def base_url(settings: Settings) -> str:
@@ -106,7 +113,12 @@ async def rows(settings: Settings) -> AsyncIterator[Rows]:
     await database.open()
     try:
         yield Rows(
-            database, wakeups, BuildStore(database, wakeups), SessionStore(database, wakeups), ImageStore(database)
+            database,
+            wakeups,
+            BuildStore(database, wakeups),
+            SessionStore(database, wakeups),
+            ImageStore(database),
+            DocumentStore(database, wakeups),
         )
     finally:
         await database.close()
@@ -143,9 +155,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         await running.workbench.builder.reap(())
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, resolver, metrics)
-        site = _site(
-            settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored.database
-        )
+        site = _site(settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored)
         traffic = _traffic(settings, stored.sessions, activity, site.pages)
         stack.push_async_callback(traffic.aclose)
         if not running.lasting:
@@ -193,10 +203,16 @@ def _worker(
             scratch=settings.data_dir / "fetched",
             build=settings.build,
             fetch=settings.fetch,
+            desk=_desk(settings, stored),
             providers=resolver.providers,
             observe=metrics.build,
         )
     )
+
+
+def _desk(settings: Settings, stored: Rows) -> Desk:
+    secret = frozenset({"gist"}) if settings.providers.gist.allow_secret else frozenset[str]()
+    return Desk(stored.documents, stored.wakeups, secret)
 
 
 def _launches(
@@ -217,7 +233,10 @@ def _launches(
         refused=metrics.refused,
     )
     line = Line(lambda: stored.sessions.line(available, time.time()), stored.wakeups)
-    return Launches(intake, stored.builds, stored.sessions, feeds, line)
+    introductions = Introductions(
+        stored.documents, Estimates(DurationStore(stored.database)), _desk(settings, stored).readable
+    )
+    return Launches(intake, stored.builds, stored.sessions, feeds, line, introductions)
 
 
 def room(settings: Settings) -> Room:
@@ -240,9 +259,9 @@ def _site(
     metrics: Metrics,
     token: str,
     notice: str,
-    database: Database,
+    stored: Rows,
 ) -> Site:
-    door = _doorkeeper(settings, database)
+    door = _doorkeeper(settings, stored.database)
     displays = [provider.display for provider in launches.intake.resolver.providers.values()]
     return Site(
         base_url=base_url(settings),
@@ -262,7 +281,8 @@ def _site(
             build_token=door.tokens.make,
             refusal=launches.intake.rules.refusal,
         ),
-        api=Api(base_url(settings), launches, health, __version__, token, door),
+        documents=stored.documents,
+        api=Api(base_url(settings), launches, health, __version__, token, door, Diagnoses(stored.builds)),
         doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,

@@ -79,18 +79,19 @@ async def _not_found(remote: Remote, ref: str, has_head: bool, timeout_seconds: 
     if not everything and not has_head:
         return git.empty(remote)
     short = sorted({_short(name) for name in everything if name.startswith(("refs/heads/", "refs/tags/"))})
-    hint = _near(ref, short)
+    near = difflib.get_close_matches(ref, short, n=3, cutoff=0.5)
+    hint = _meant(near, short)
     if _ABBREVIATED.fullmatch(ref):
         hint = "Short commit ids cannot be looked up: give all 40 characters. " + hint
-    return RefNotFound(f"The repository has no branch, tag or commit called {ref}.", hint=hint.strip())
+    sentence = f"The repository has no branch, tag or commit called {ref}."
+    return RefNotFound(sentence, hint=hint.strip(), suggestions=[*near, "HEAD"] if has_head else near)
 
 
 def _short(name: str) -> str:
     return name.removesuffix("^{}").removeprefix("refs/heads/").removeprefix("refs/tags/")
 
 
-def _near(ref: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(ref, names, n=3, cutoff=0.5)
+def _meant(near: list[str], names: list[str]) -> str:
     if near:
         return f"Did you mean {' or '.join(near)}?"
     some = ", ".join(names[:5])

@@ -73,4 +73,4 @@ def _unresolved(key: str, error: BinderyError) -> BinderyError:
     # The protocol's sentence, as clients know it; what is special about this case stands in the hint.
     sentence = f"Could not resolve ref for {key}. Double check your URL and that your repo is public."
     details = " ".join(part for part in (error.message, error.hint) if part)
-    return type(error)(sentence, hint=details)
+    return type(error)(sentence, hint=details, suggestions=error.suggestions)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, BuildTimedOut, DiskFull, InternalError
 from bindery.settings import BuildSettings, FetchSettings
 from builder.build_log import BuildLog
+from builder.documents.desk import Desk, Reading
 from builder.engines.base import BuildJob, EnvironmentBuilder
 from builder.fetch import Tell, read_tree
 from builder.guard import GuardedClient
@@ -53,6 +54,8 @@ class Workshop:
     scratch: Path
     build: BuildSettings
     fetch: FetchSettings
+    #: Renders what visitors read meanwhile.
+    desk: Desk
     #: Who fetches what, by the link's prefix; what is of none of them is fetched with Git.
     providers: Mapping[str, Provider] = field(default_factory=dict)
     #: Told of each build that begins (`fetching`) and ends, with the seconds since it began.
@@ -117,8 +120,11 @@ class Worker:
         folder = shop.scratch / build.id
         async with BuildLog(shop.builds, build, shop.clock) as lines:
             try:
-                failure = await self._attempt(build, folder, lines)
-                return await self._end(build, lines, failure)
+                async with shop.desk.reading(build, lines.add) as reading:
+                    failure = await self._attempt(build, folder, lines, reading)
+                    state = await self._end(build, lines, failure)
+                    await reading.finish()
+                    return state
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -132,11 +138,11 @@ class Worker:
         log.info("build.ended", build=build.id, state=state, code=failure.code, message=failure.message)
         return state
 
-    async def _attempt(self, build: Build, folder: Path, lines: BuildLog) -> BinderyError | None:
+    async def _attempt(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> BinderyError | None:
         limit = self._shop.build.timeout_seconds
         try:
             async with asyncio.timeout(limit):
-                await self._attended(build, self._steps(build, folder, lines))
+                await self._attended(build, self._steps(build, folder, lines, reading))
         except BinderyError as error:
             return error
         except LeaseLost:
@@ -167,7 +173,7 @@ class Worker:
                     raise BuildCancelled("The build was cancelled.")
                 await cancelled.wait(shop.build.lease_seconds / 3)
 
-    async def _steps(self, build: Build, folder: Path, lines: BuildLog) -> None:
+    async def _steps(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> None:
         shop = self._shop
         if build.attempt > shop.build.max_attempts:
             raise BuildInterrupted(
@@ -175,7 +181,7 @@ class Worker:
             )
         if build.attempt > 1:
             lines.say("waiting", f"The service was restarted: building again, attempt {build.attempt}.\n")
-        job = await self._planned(build, folder, lines)
+        job = await self._planned(build, folder, lines, reading)
         await _relay(shop.engine.environment(job), lines)
         await self._remember_environment(job.plan.environment_key)
         await shop.builds.advance(build, BuildState.COMPOSING)
@@ -191,7 +197,7 @@ class Worker:
             record = EnvironmentRecord(key, made.lock, made.size_bytes, made.created_at)
             await self._shop.environments.put(record)
 
-    async def _planned(self, build: Build, folder: Path, lines: BuildLog) -> BuildJob:
+    async def _planned(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> BuildJob:
         shop = self._shop
         lines.say("fetching", f"Fetching {build.repo_url} at {build.ref}\n")
         await asyncio.to_thread(_emptied, folder)
@@ -199,10 +205,12 @@ class Worker:
         commit = await self._fetched(build, repository, lambda line: lines.say("fetching", line))
         await shop.builds.advance(build, BuildState.PLANNING)
         tree = await read_tree(repository, commit, shop.fetch)
+        reading.begin(tree)
         plan = await plan_for(shop.engine, tree)
         warnings = shop.engine.check(plan)
         known = await shop.engine.find(plan.environment_key)
-        await shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), environment_key=plan.environment_key)
+        found = {"environment_key": plan.environment_key, "environment_reused": known is not None}
+        await shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), **found)
         lines.add(_summary(plan, known is not None))
         for warning in (*plan.warnings, *warnings):
             lines.say("building", f"Warning: {warning}\n")

@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection
 
 #: The newest revision in `db/migrations/versions`; a test holds it.
-HEAD = "0004"
+HEAD = "0005"
 
 _ASYNC_DRIVERS = {"sqlite+aiosqlite": "sqlite"}
 

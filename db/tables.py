@@ -55,6 +55,7 @@ builds = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
+    Column("environment_reused", Boolean),
     Index(
         "one_unfinished_build_per_image",
         "image",
@@ -117,6 +118,7 @@ sessions = Table(
     Index("sessions_by_build", "build_id"),
     Index("sessions_by_browser", "browser", "created_at"),
     Index("sessions_by_end", "finished_at"),
+    Index("sessions_by_ready", "ready_at"),
 )
 
 session_events = Table(
@@ -185,6 +187,18 @@ launches = Table(
     Column("repo_url", Text, nullable=False),
     Column("link", Text, nullable=False),
     Index("launches_by_time", "ended_at"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("owner", String(32), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("html", Text),
+    Column("created_at", Float, nullable=False),
+    Index("documents_by_owner", "owner"),
+    Index("documents_by_age", "created_at"),
 )
 
 resolutions = Table(

@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bindery.errors import BinderyError, NetworkBanned, NotFound, RequestRefused
+from db.documents import DocumentStore
 from db.rates import Rate
-from web import doorkeeper, pages
+from web import documents, doorkeeper, pages
 from web.api import Api, api_router, problems
 from web.api.routes import PREFIX
 from web.doorkeeper import Doorkeeper
@@ -44,6 +45,7 @@ class Site:
     #: Everything that `/versions` says; equal on all replicas of one version.
     versions: Mapping[str, Any]
     pages: Pages
+    documents: DocumentStore
     api: Api
     doorkeeper: Doorkeeper
     operator_token: str
@@ -65,6 +67,7 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(BinderyError, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"), include_in_schema=False)
+    app.include_router(documents.router(site.pages, site.documents))
     app.include_router(pages.router(site.pages))
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
     return _Cors(_Ban(app, site), site.cors_allow_origin)
@@ -122,6 +125,8 @@ def _visit(site: Site, request: Request) -> Visit:
         operator=is_operator(request, site.operator_token),
         build_only=request.query_params.get("build_only", "").lower() == "true",
         last_event_id=request.headers.get("last-event-id", ""),
+        about=request.query_params.get("about", "").lower() == "true",
+        opens=request.query_params.get("opens", ""),
     )
 
 

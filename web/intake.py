@@ -30,6 +30,10 @@ class Visit:
     operator: bool = False
     build_only: bool = False
     last_event_id: str = ""
+    #: Whether the stream begins with an event about the launch as a whole, which the protocol does not know.
+    about: bool = False
+    #: A file of the repository that the visitor would like to read meanwhile.
+    opens: str = ""
 
     @property
     def request(self) -> str:

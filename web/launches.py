@@ -33,6 +33,7 @@ from db.states import SessionState
 from web.event_stream import Emit, frame
 from web.feed import Feeds, Source
 from web.intake import Intake, Visit
+from web.introductions import Introductions
 from web.line import Line
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Launches:
     sessions: SessionStore
     feeds: Feeds
     line: Line
+    introductions: Introductions
     #: Sessions whose visitors look on now.
     watching: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.time
@@ -116,7 +118,12 @@ class Launches:
         if visit.build_only:
             await self._begin_build(resolved, emit)
         else:
-            await self._watched(await self._session(visit, resolved, emit), "", emit)
+            session = await self._session(visit, resolved, emit)
+            if visit.about:
+                first = f"{session.id}.{'b' if session.build_id else 's'}0"
+                event = await self.introductions.of(resolved, session, visit.opens)
+                await emit(frame(first, encode(event).encode()))
+            await self._watched(session, "", emit)
 
     async def _begin_build(self, resolved: Resolved, emit: Emit) -> None:
         image, build = await self.intake.wanted(resolved)
@@ -221,6 +228,8 @@ def failed(error: BinderyError, event_id: str = END) -> bytes:
     """The terminal event of a request that no row stands behind."""
     event = Failure.of(error).event()
     fields = {**event.fields, "status_code": error.status}
+    if error.suggestions:
+        fields["suggestions"] = list(error.suggestions)
     if error.retry_after_seconds is not None:
         fields["retry_after_seconds"] = math.ceil(error.retry_after_seconds)
     with_status = Event(event.phase, event.message, fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -72,10 +72,15 @@ class Pages:
 # --- rendering ----------------------------------------------------------------------------------------------
 
 
+def template(name: str) -> Template:
+    """One of our templates."""
+    return _ENVIRONMENT.get_template(name)
+
+
 def render(
     pages: Pages,
     request: Request,
-    template: str,
+    name: str,
     *,
     status: int = 200,
     config: Mapping[str, Any] | None = None,
@@ -84,7 +89,7 @@ def render(
 ) -> Response:
     """A page from a template, under a policy that runs only our own scripts."""
     nonce = secrets.token_urlsafe(16) if scripts else ""
-    text = _ENVIRONMENT.get_template(template).render(
+    text = template(name).render(
         pages=pages,
         nonce=nonce,
         public=pages.public(request),

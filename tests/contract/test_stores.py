@@ -13,6 +13,8 @@ from sqlalchemy.engine import Connection
 
 from bindery.errors import QuotaReached, RefNotFound, RepositoryQuotaReached
 from db.builds import BuildStore, LeaseLost, Wanted
+from db.documents import KEEP_SECONDS, MOST, DocumentStore
+from db.durations import BuildDuration, DurationStore
 from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
@@ -261,3 +263,62 @@ def _schema(connection: Connection) -> dict[str, object]:
         for table in looked.get_table_names()
         if table != "alembic_version"
     }
+
+
+class TestDocuments:
+    REPO = ("https://example.org/o/r", "abc")
+
+    @pytest.fixture
+    def documents(self, database: Database) -> DocumentStore:
+        return DocumentStore(database, Wakeups())
+
+    async def test_a_wish_is_kept_once_and_fulfilled_once(self, documents: DocumentStore) -> None:
+        await asyncio.gather(*(documents.wish(*self.REPO, "README.md", 1.0) for _ in range(5)))
+        assert await documents.wishes(*self.REPO) == ["README.md"]
+        key = await documents.put(*self.REPO, "README.md", "<p>x</p>")
+        assert await documents.wishes(*self.REPO) == []
+        assert await documents.rendered(*self.REPO) == {"README.md": key}
+        found = await documents.get(key)
+        assert found is not None
+        assert (found.path, found.html) == ("README.md", "<p>x</p>")
+
+    async def test_what_cannot_be_shown_is_not_asked_for_again(self, documents: DocumentStore) -> None:
+        await documents.wish(*self.REPO, "x.ipynb", 1.0)
+        key = await documents.put(*self.REPO, "x.ipynb", "")
+        assert await documents.wishes(*self.REPO) == []
+        assert await documents.rendered(*self.REPO) == {}
+        assert await documents.get(key) is None
+
+    async def test_wishes_are_bounded(self, documents: DocumentStore) -> None:
+        for number in range(MOST + 5):
+            await documents.wish(*self.REPO, f"{number}.md", 1.0)
+        await documents.wish(*self.REPO, "x" * 501, 1.0)
+        assert len(await documents.wishes(*self.REPO)) == MOST
+        assert await documents.wishes("https://example.org/o/other", "abc") == []
+
+    async def test_what_is_old_goes(self, documents: DocumentStore) -> None:
+        await documents.wish(*self.REPO, "README.md", 1.0)
+        key = await documents.put(*self.REPO, "README.md", "<p>x</p>")
+        await documents.wish(*self.REPO, "other.md", KEEP_SECONDS + 2.0)
+        assert await documents.get(key) is None
+
+
+class TestDurations:
+    async def test_only_what_succeeded_counts(
+        self, database: Database, builds: BuildStore, sessions: SessionStore
+    ) -> None:
+        await builds.request(WANTED, [], 1.0)
+        build = await builds.claim("w", 30, 10.0)
+        assert build is not None
+        assert await DurationStore(database).builds() == []
+        await builds.advance(build, BuildState.PLANNING)
+        await builds.advance(build, BuildState.BUILDING, plan='{"kind": "conda"}', environment_reused=False)
+        await builds.advance(build, BuildState.COMPOSING)
+        await builds.finish(build, BuildState.BUILT, [], 25.0)
+        assert await DurationStore(database).builds() == [BuildDuration("conda", False, 15.0)]
+        waiting = await sessions.create(SESSION, 1.0)
+        starting = await sessions.advance(waiting, SessionState.STARTING, [], 5.0, started_at=5.0)
+        assert starting is not None
+        assert await DurationStore(database).starts() == []
+        await sessions.advance(starting, SessionState.READY, [], 8.0, ready_at=8.0)
+        assert await DurationStore(database).starts() == [3.0]

@@ -18,6 +18,8 @@ from bindery.settings import LimitSettings
 from builder.providers.base import ParsedSpec, Resolved
 from builder.resolver import Resolver
 from db.builds import BuildStore
+from db.documents import DocumentStore
+from db.durations import DurationStore
 from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
@@ -27,8 +29,10 @@ from db.sessions import SessionStore
 from db.states import BuildState, SessionState
 from db.wakeups import Wakeups
 from launcher.rules import Rules
+from web.estimates import Estimates
 from web.feed import WINDOW, Feeds
 from web.intake import Intake, Visit
+from web.introductions import Introductions
 from web.launches import Launches
 from web.line import Line
 
@@ -70,7 +74,9 @@ class Stage:
             resolver, self.builds, self.sessions, self.images, rules, room, _exists, "test", allow_build_only=True
         )
         line = Line(lambda: self.sessions.line(room, time.time()), wakeups)
-        self.launches = Launches(intake, self.builds, self.sessions, Feeds(wakeups), line)
+        self.documents = DocumentStore(database, wakeups)
+        introductions = Introductions(self.documents, Estimates(DurationStore(database)), lambda *repository: True)
+        self.launches = Launches(intake, self.builds, self.sessions, Feeds(wakeups), line, introductions)
 
     def visit(self, **change: Any) -> Visitor:
         return Visitor(self.launches, replace(VISIT, **change))
@@ -367,3 +373,30 @@ async def test_nothing_is_built_for_whom_there_is_no_place(tmp_path: Path) -> No
         assert [event["code"] for _, event in refused.events] == ["repository_quota_reached"]
         assert refused.events[-1][1]["message"] == "Too many users running https://example.org/o/r! Try again soon.\n"
         assert await stage.builds.unfinished() == []
+
+
+async def test_whoever_asks_is_told_first_what_is_known(stage: Stage) -> None:
+    visitor = stage.visit(about=True, opens="n.ipynb")
+    await visitor.seen(2)
+    about = visitor.events[0][1]["about"]
+    (session,) = await stage.sessions.unfinished()
+    assert (about["session_id"], about["build_id"], about["ref"]) == (session.id, session.build_id, COMMIT)
+    assert about["documents"] == {}
+    assert about["forecast"]["start"] is None
+    repository = ("https://example.org/o/r", COMMIT)
+    assert await stage.documents.wishes(*repository) == ["n.ipynb"]
+    key = await stage.documents.put(*repository, "n.ipynb", "<p>x</p>")
+    await visitor.leave()
+    # The introduction can be come back to as any other event.
+    returned = stage.visit(about=True, last_event_id=visitor.ids[0])
+    await returned.seen(1)
+    assert returned.events[0][1]["phase"] == "waiting"
+    await stage.build()
+    await stage.launch()
+    await returned.end()
+    assert await stage.sessions.count() == 1
+    again = stage.visit(about=True)
+    await again.seen(1)
+    assert again.events[0][1]["about"]["build_id"] is None
+    assert again.events[0][1]["about"]["documents"] == {"n.ipynb": key}
+    await again.leave()

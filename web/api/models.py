@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from builder import diagnosis
 from db.builds import Build
 from db.images import ImageRecord
 from db.sessions import Session
@@ -57,6 +58,7 @@ class BuildRecord(BaseModel):
     ref: str = Field(description="The commit.")
     ref_url: str
     attempt: int
+    cancel_requested: bool
     plan: dict[str, Any] | None = Field(description="What the build does, once it is planned.")
     environment_key: str | None
     failure: Failure | None
@@ -81,9 +83,32 @@ class BuildRecord(BaseModel):
 
 
 _BUILD_FIELDS = (
-    *("id", "image", "provider", "spec", "repo_url", "ref", "ref_url", "attempt", "environment_key"),
+    *("id", "image", "provider", "spec", "repo_url", "ref", "ref_url", "attempt", "cancel_requested"),
+    "environment_key",
     *("created_at", "started_at", "finished_at"),
 )
+
+
+class LogLine(BaseModel):
+    """A line of a build's log, counted from 1."""
+
+    number: int
+    text: str
+
+
+class Diagnosis(BaseModel):
+    """Why a build failed, for the repository's author."""
+
+    title: str = Field(description="What failed, in a few words.")
+    cures: list[str] = Field(description="What helps.")
+    lines: list[LogLine] = Field(description="The lines of the log that matter.")
+    report_url: str = Field(description="A new report at the repository's host, filled in; empty where there is none.")
+
+    @classmethod
+    def of(cls, found: diagnosis.Diagnosis, report_url: str) -> Diagnosis:
+        """The record of a diagnosis."""
+        lines = [LogLine(number=line.number, text=line.text) for line in found.lines]
+        return cls(title=found.title, cures=list(found.cures), lines=lines, report_url=report_url)
 
 
 class SessionRecord(BaseModel):

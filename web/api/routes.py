@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from bindery.errors import NotAllowed, NotFound
 from db.builds import Build
 from db.sessions import Session
-from web.api.models import BuildRecord, Image, Problem, SessionRecord, Status, Wish
+from web.api.models import BuildRecord, Diagnosis, Image, Problem, SessionRecord, Status, Wish
+from web.diagnoses import Diagnoses, report_url
 from web.doorkeeper import Doorkeeper
 from web.event_stream import EventStream
 from web.health import Health
@@ -39,6 +40,7 @@ class Api:
     version: str
     operator_token: str
     doorkeeper: Doorkeeper
+    diagnoses: Diagnoses
 
     def address(self, request: Request) -> str:
         """The API's own address, as the client wrote it."""
@@ -94,6 +96,17 @@ def _builds(router: APIRouter, api: Api) -> None:
         build = await _build(api, build_id)
         await launches.builds.cancel(build.id)
         return BuildRecord.of(await _build(api, build_id), api.address(request))
+
+    @router.get("/builds/{build_id}/diagnosis", tags=["builds"])
+    async def read_diagnosis(request: Request, build_id: str) -> Diagnosis:
+        """Why a build failed, in plain words: the lines of its log that matter, and what helps."""
+        build = await _build(api, build_id)
+        if (failure := build.failure) is None:
+            raise NotFound("This build has not failed.", hint="Its record says what it does.")
+        found = await api.diagnoses.of(build, failure)
+        service = launch_host(request, api.base_url)
+        link, log_page = f"{service}v2/{build.provider}/{build.spec}", f"{service}builds/{build.id}"
+        return Diagnosis.of(found, report_url(build, failure, found, link, log_page))
 
     @router.get("/builds/{build_id}/log", tags=["builds"], response_class=Response)
     async def read_log(build_id: str, after: Annotated[int, Query(ge=0, le=10**9)] = 0) -> Response:
