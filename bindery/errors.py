@@ -306,6 +306,32 @@ class ClusterRefused(BinderyError):
         self.reason = reason
 
 
+class DatabaseUnavailable(BinderyError):
+    """The database does not answer, or has no connection left."""
+
+    code = "database_unavailable"
+    status = 503
+    retryable = True
+    retry_after_seconds = 5.0
+    default_hint = "Try again in a moment; nothing that was begun is lost."
+
+
+class DatabaseRefused(BinderyError):
+    """The service cannot use the database as it is configured."""
+
+    code = "database_refused"
+    status = 503
+    default_hint = "Check BINDERY_DATABASE__URL."
+
+
+class SchemaOutdated(BinderyError):
+    """The database has not the tables that this version needs."""
+
+    code = "schema_outdated"
+    status = 503
+    default_hint = "Run: bindery db upgrade"
+
+
 class DiskFull(BinderyError):
     """There is no space left where Bindery keeps its data."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -345,6 +346,42 @@ class BuildTokenSettings(_Section):
     check_origin: bool = Field(True, description="Accept a page's token only from a page of the same host.")
 
 
+class DatabaseSettings(_Section):
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL database that all replicas share, postgresql://user:password@host/name with libpq's "
+        "parameters; empty: SQLite in the data directory.",
+    )
+    migrate: bool = Field(
+        True,
+        description="Bring the schema up to date at the start; else refuse to start until `bindery db upgrade` did.",
+    )
+    pool_size: int = Field(10, ge=1, description="PostgreSQL: most connections of one process.")
+    connect_timeout_seconds: int = Field(
+        5, ge=2, description="PostgreSQL: how long, in seconds, one try to connect may take."
+    )
+    wait_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="PostgreSQL: how long, in seconds, a request waits for a database that does not answer, or for a "
+        "free connection, before it is refused.",
+    )
+    statement_timeout_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="PostgreSQL: how long, in seconds, one statement may take; 0: no limit, as connection poolers need "
+        "that refuse the parameter.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
+        # Without the text that was given: it has a password in it.
+        if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise PydanticCustomError("database_url", "it must begin with postgresql://")
+        return url
+
+
 class RetentionSettings(_Section):
     high_bytes: int = Field(
         50 * 1024 * MIB, ge=0, description="Images are removed, oldest unused first, once they take so many bytes."
@@ -442,3 +479,4 @@ class Settings(BaseSettings):
     site: SiteSettings = Field(default_factory=SiteSettings, description="How the pages present the service.")
     status: StatusSettings = Field(default_factory=StatusSettings, description="What the service tells of itself.")
     preview: PreviewSettings = Field(default_factory=PreviewSettings, description="Plans without a build.")
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings, description="Where the rows are kept.")

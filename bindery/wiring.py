@@ -105,10 +105,20 @@ def guard(settings: Settings) -> Guard:
     return Guard(settings.allow_private_repository_hosts, settings.providers.resolve_timeout_seconds)
 
 
+def database_url(settings: Settings) -> str:
+    """The database of the settings, else the one in the data directory."""
+    return settings.database.url.get_secret_value() or f"sqlite+aiosqlite:///{settings.data_dir}/bindery.db"
+
+
+def make_database(settings: Settings) -> Database:
+    """The database, not opened yet."""
+    return Database(database_url(settings), settings.database)
+
+
 @contextlib.asynccontextmanager
 async def rows(settings: Settings) -> AsyncIterator[Rows]:
-    """The database in the data directory, its schema up to date."""
-    database = Database(f"sqlite+aiosqlite:///{settings.data_dir}/bindery.db")
+    """The database, its schema up to date."""
+    database = make_database(settings)
     wakeups = Wakeups()
     await database.open()
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +17,8 @@ from db.engine import Database
 from db.event_log import LoggedEvent
 from db.events import Event, Failure
 from db.states import BUILD_ENDS, SESSION_ENDS, BuildState, build_sources
-from db.tables import build_events, build_steps, builds, sessions
+from db.tables import UNFINISHED, build_events, build_steps, builds, sessions
+from db.upsert import upsert
 from db.wakeups import Wakeups
 
 #: Topic that wakes workers.
@@ -120,19 +121,16 @@ class BuildStore:
 
     async def request(self, wanted: Wanted, first: Sequence[Event], now: float) -> tuple[Build, bool]:
         """The unfinished build of the image, and whether it is new; `first` begins a new one's log."""
-        async with self._database.write() as connection:
-            unfinished = (builds.c.image == wanted.image) & builds.c.state.not_in(BUILD_ENDS)
-            if (build := await _one(connection, unfinished)) is not None:
-                return build, False
-            build_id = secrets.token_hex(8)
-            row = {**wanted.__dict__, "id": build_id, "state": BuildState.QUEUED, "created_at": now}
-            await connection.execute(insert(builds).values(**row, last_seq=len(first)))
-            await event_log.append(connection, build_events, build_id, len(first), first, now)
-            await _enter(connection, build_id, 0, BuildState.QUEUED, now)
-            created = await _one(connection, builds.c.id == build_id)
-        assert created is not None
-        self._wakeups.notify(QUEUE)
-        return created, True
+        unfinished = (builds.c.image == wanted.image) & builds.c.state.not_in(BUILD_ENDS)
+        # Another one's build may end between two looks: then the next round begins ours.
+        while True:
+            async with self._database.write() as connection:
+                if (build := await _one(connection, unfinished)) is not None:
+                    return build, False
+                created = await self._create(connection, wanted, first, now)
+            if created is not None:
+                self._wakeups.notify(QUEUE)
+                return created, True
 
     async def claim(self, owner: str, lease_seconds: float, now: float) -> Build | None:
         """Take the oldest build that is queued or whose worker's lease has ended; its state becomes `fetching`."""
@@ -241,6 +239,20 @@ class BuildStore:
         waiting = (sessions.c.build_id == build.id) & sessions.c.state.not_in(SESSION_ENDS)
         async with self._database.read() as connection:
             return int(await connection.scalar(select(func.count()).select_from(sessions).where(waiting)) or 0)
+
+    async def _create(
+        self, connection: AsyncConnection, wanted: Wanted, first: Sequence[Event], now: float
+    ) -> Build | None:
+        """A new build, unless another one of the image was begun since we looked."""
+        row = {**wanted.__dict__, "id": secrets.token_hex(8), "state": BuildState.QUEUED, "created_at": now}
+        new = upsert(connection, builds).values(**row, last_seq=len(first))
+        new = new.on_conflict_do_nothing(index_elements=["image"], index_where=text(UNFINISHED))
+        created = (await connection.execute(new.returning(*_COLUMNS))).mappings().first()
+        if created is None:
+            return None
+        await event_log.append(connection, build_events, created["id"], len(first), first, now)
+        await _enter(connection, created["id"], 0, BuildState.QUEUED, now)
+        return _build(created)
 
     async def _log(self, connection: AsyncConnection, build: Build, events: Sequence[Event], now: float) -> None:
         reserve = update(builds).where(*_owned(build)).values(last_seq=builds.c.last_seq + len(events))

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.engine import Database
 from db.tables import documents
+from db.upsert import upsert
 from db.wakeups import Wakeups
 
 #: How long, in seconds, a document is kept.
@@ -49,8 +49,7 @@ class DocumentStore:
             await connection.execute(delete(documents).where(documents.c.created_at < now - KEEP_SECONDS))
             of_commit = select(func.count()).select_from(documents).where(documents.c.owner == row["owner"])
             if int(await connection.scalar(of_commit) or 0) < MOST:
-                insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                await connection.execute(insert(documents).values(**row).on_conflict_do_nothing())
+                await connection.execute(upsert(connection, documents).values(**row).on_conflict_do_nothing())
         self._wakeups.notify(topic(repo_url, ref))
 
     async def wishes(self, repo_url: str, ref: str) -> list[str]:

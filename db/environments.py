@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.engine import Database
 from db.images import ImageRecord
 from db.tables import environments, images
+from db.upsert import upsert
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class EnvironmentStore:
         """Record an environment. One that does not know what it has does not replace what is known."""
         values = dict(record.__dict__)
         async with self._database.write() as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            statement = insert(environments).values(values)
+            statement = upsert(connection, environments).values(values)
             if record.lock:
                 known = statement.on_conflict_do_update(index_elements=["key"], set_=values)
             else:

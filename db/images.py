@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.engine import Database
 from db.tables import images
+from db.upsert import upsert
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class ImageStore:
         """Record an image, instead of any former one of its reference."""
         values: dict[str, Any] = dict(record.__dict__)
         async with self._database.write() as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            statement = insert(images).values(values)
+            statement = upsert(connection, images).values(values)
             await connection.execute(statement.on_conflict_do_update(index_elements=["reference"], set_=values))
 
     async def used(self, reference: str, now: float) -> None:

@@ -2,42 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import create_engine, inspect, text
+import structlog
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
-#: The newest revision in `db/migrations/versions`; a test holds it.
-HEAD = "0005"
+from bindery.errors import SchemaOutdated
+from db import postgres
 
-_ASYNC_DRIVERS = {"sqlite+aiosqlite": "sqlite"}
+log = structlog.get_logger(__name__)
 
-
-def upgrade(url: str) -> None:
-    """Apply every migration that the database lacks; takes the asynchronous URL."""
-    scheme, separator, rest = url.partition("://")
-    engine = create_engine(_ASYNC_DRIVERS.get(scheme, scheme) + separator + rest)
-    try:
-        with engine.begin() as connection:
-            if _revision(connection) != HEAD:
-                _migrate(connection)
-    finally:
-        engine.dispose()
+#: Number of the advisory lock of whoever migrates.
+LOCK = 0x62696E64657279
+_VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return revision
+def upgrade(url: str) -> bool:
+    """Apply every migration that the database lacks; returns whether there was any. Takes the asynchronous URL.
+
+    Of several that begin at once one migrates, the others wait for it.
+    """
+    with connected(url) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        if missing := pending(connection):
+            log.info("database.migrating", revisions=missing)
+            migrate(connection, "head")
+    return bool(missing)
 
 
-def _migrate(connection: Connection) -> None:
+def require(url: str) -> bool:
+    """Raise `SchemaOutdated` when the database lacks a migration; returns False: nothing was changed."""
+    with connected(url) as connection:
+        missing = pending(connection)
+    if missing:
+        raise SchemaOutdated(f"The database lacks the migrations {', '.join(missing)}.")
+    return False
+
+
+def pending(connection: Connection) -> list[str]:
+    """The migrations that a database lacks; none when a newer version of the program has migrated it."""
+    present = _revision(connection)
+    return [each for each in revisions() if each > present]
+
+
+def revisions() -> list[str]:
+    """All revisions of this version, in their order."""
+    return sorted(path.name.partition("_")[0] for path in _VERSIONS.glob("[0-9]*.py"))
+
+
+def migrate(connection: Connection, target: str) -> None:
+    """Migrate up to one revision, in the connection's transaction."""
     # Imported here: alembic costs start-up time and memory that an up-to-date database need not pay.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_VERSIONS.parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, target)
+
+
+def _revision(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """One transaction on a database, however its schema is."""
+    engine = _engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        if engine.dialect.name == "postgresql" and (meaning := postgres.told(error)) is not None:
+            raise meaning from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if url.startswith("sqlite"):
+        return create_engine(url.replace("sqlite+aiosqlite", "sqlite", 1))
+    return postgres.direct(url)

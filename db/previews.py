@@ -79,7 +79,7 @@ class PreviewStore:
 
         One that failed in a way that may pass is wanted anew. Raises `QuotaReached` when `most` are wanted already.
         """
-        async with self._database.write() as connection:
+        async with self._database.write(alone="previews") as connection:
             known = await _one(connection, wanted.image)
             if known is not None and not (known.state is PreviewState.FAILED and known.error_retryable):
                 return known

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.engine import Database
 from db.tables import rates
+from db.upsert import upsert
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class RateStore:
         window = math.floor(now / period_seconds)
         async with self._database.write() as connection:
             await connection.execute(delete(rates).where(rates.c.window < window))
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            statement = insert(rates).values(client=client, window=window, count=1)
+        async with self._database.write() as connection:
+            statement = upsert(connection, rates).values(client=client, window=window, count=1)
             counted = statement.on_conflict_do_update(
                 index_elements=["client", "window"], set_={"count": rates.c.count + 1}
             )

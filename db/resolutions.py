@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.engine import Database
 from db.tables import resolutions
+from db.upsert import upsert
 
 
 class ResolutionStore:
@@ -27,6 +27,6 @@ class ResolutionStore:
         values = {"resolved": resolved, "expires_at": now + ttl_seconds}
         async with self._database.write() as connection:
             await connection.execute(delete(resolutions).where(resolutions.c.expires_at <= now))
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            statement = insert(resolutions).values(key=key, **values)
+        async with self._database.write() as connection:
+            statement = upsert(connection, resolutions).values(key=key, **values)
             await connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=values))

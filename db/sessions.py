@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -149,6 +149,7 @@ class SessionStore:
                 return []
             (count,) = {len(events[session_id]) for session_id in chosen}
             mine = sessions.c.id.in_(chosen) & sessions.c.state.in_(session_sources(SessionState.STARTING))
+            await _lock(connection, mine)
             change = (
                 update(sessions)
                 .where(mine)
@@ -243,18 +244,22 @@ class SessionStore:
         """Note that these sessions' visitors are waiting right now."""
         if not session_ids:
             return
+        mine = sessions.c.id.in_(session_ids)
         async with self._database.write() as connection:
-            await connection.execute(update(sessions).where(sessions.c.id.in_(session_ids)).values(watched_at=now))
+            await _lock(connection, mine)
+            await connection.execute(update(sessions).where(mine).values(watched_at=now))
 
     async def active(self, seen: Mapping[str, float]) -> None:
-        """Note when each named session was last used; the first time also opens it."""
+        """Note when each named session was last used, unless that is known already; the first time also opens it."""
         if not seen:
             return
+        mine = sessions.c.name.in_(list(seen))
         async with self._database.write() as connection:
-            times = case(seen, value=sessions.c.name)
+            await _lock(connection, mine)
+            times = case(dict(seen), value=sessions.c.name)
+            latest = case((sessions.c.active_at > times, sessions.c.active_at), else_=times)
             opened = func.coalesce(sessions.c.opened_at, times)
-            mine = sessions.c.name.in_(list(seen))
-            await connection.execute(update(sessions).where(mine).values(active_at=times, opened_at=opened))
+            await connection.execute(update(sessions).where(mine).values(active_at=latest, opened_at=opened))
 
     async def events(self, session_id: str, after: int) -> list[LoggedEvent]:
         """The log from number `after` + 1 on."""
@@ -287,6 +292,11 @@ def _launch(moved: Session, now: float) -> Launch | None:
         repo_url=moved.request.get("repo_url", ""),
         link=link,
     )
+
+
+async def _lock(connection: AsyncConnection, condition: ColumnElement[bool]) -> None:
+    """Lock several rows, always in the same order: two that lock some of the same never wait for each other."""
+    await connection.execute(select(sessions.c.id).where(condition).order_by(sessions.c.id).with_for_update())
 
 
 async def _count(connection: AsyncConnection) -> int:

@@ -28,7 +28,8 @@ metadata = MetaData(
     }
 )
 
-_UNFINISHED = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(BUILD_ENDS)))
+#: Which builds have not ended, as the condition of an index.
+UNFINISHED = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(BUILD_ENDS)))
 
 builds = Table(
     "builds",
@@ -60,8 +61,8 @@ builds = Table(
         "one_unfinished_build_per_image",
         "image",
         unique=True,
-        sqlite_where=text(_UNFINISHED),
-        postgresql_where=text(_UNFINISHED),
+        sqlite_where=text(UNFINISHED),
+        postgresql_where=text(UNFINISHED),
     ),
     Index("builds_by_state", "state", "created_at"),
     Index("builds_by_image", "image", "created_at"),

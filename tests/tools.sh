@@ -11,6 +11,7 @@ command -v dockerd >/dev/null || missing="$missing docker.io"
 command -v docker-registry >/dev/null || missing="$missing docker-registry"
 command -v debootstrap >/dev/null || missing="$missing debootstrap"
 command -v skopeo >/dev/null || missing="$missing skopeo"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$missing postgresql"
 command -v iptables >/dev/null || missing="$missing iptables"
 [ -z "$missing" ] && exit 0
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect
-from sqlalchemy.engine import Connection
 
 from bindery.errors import QuotaReached, RefNotFound, RepositoryQuotaReached
 from db.builds import BuildStore, LeaseLost, Wanted
@@ -19,25 +18,22 @@ from db.engine import Database
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
 from db.line import Allowance, Room
-from db.migrate import upgrade
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
 from db.seats import UNWATCHED_SECONDS
 from db.sessions import SessionStore, SessionWanted
 from db.states import BuildState, SessionState
-from db.tables import metadata
 from db.wakeups import Wakeups
+from tests.support.databases import KINDS, opened
 
 WANTED = Wanted("gh-o-r:abc", "gh", "o/r/abc", "https://example.org/o/r", "abc", "https://example.org/o/r/tree/abc")
 SESSION = SessionWanted("o-r", "gh-o-r:abc", None, "http://127.0.0.1:1/", {"image": "gh-o-r:abc"})
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=KINDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/bindery.db")
-    await database.open()
-    yield database
-    await database.close()
+    async with opened(request.param, tmp_path) as database:
+        yield database
 
 
 @pytest.fixture
@@ -56,6 +52,24 @@ class TestBuilds:
         assert len({build.id for build, _ in answers}) == 1
         assert [new for _, new in answers].count(True) == 1
         assert len(await builds.events(answers[0][0].id, 0)) == 1
+
+    async def test_a_build_that_ends_while_another_is_asked_for_is_never_lost(self, builds: BuildStore) -> None:
+        await builds.request(WANTED, [], 1.0)
+        for turn in range(10):
+            claim = await builds.claim("w", 30, 2.0 + turn)
+            assert claim is not None
+            ending = builds.finish(claim, BuildState.FAILED, [], 3.0 + turn)
+            _, *asked = await asyncio.gather(ending, *(builds.request(WANTED, [], 3.0 + turn) for _ in range(6)))
+            await builds.request(WANTED, [], 3.0 + turn)
+            assert len(await builds.unfinished()) == 1
+            assert {build.id for build, _ in asked} <= {claim.id, (await builds.unfinished())[0].id}
+
+    async def test_each_build_is_claimed_once(self, builds: BuildStore) -> None:
+        for n in range(12):
+            await builds.request(replace(WANTED, image=f"image:{n}"), [], float(n))
+        claims = await asyncio.gather(*(builds.claim(f"w{n}", 30, 20.0) for n in range(20)))
+        taken = [claim.id for claim in claims if claim is not None]
+        assert len(taken) == len(set(taken)) == 12
 
     async def test_a_claim_is_exclusive(self, builds: BuildStore) -> None:
         await builds.request(WANTED, [], 1.0)
@@ -209,6 +223,20 @@ class TestSessions:
         seen = {row.name: (row.opened_at, row.active_at) for row in await sessions.unfinished()}
         assert seen == {one.name: (5.0, 9.0), two.name: (7.0, 7.0)}
 
+    async def test_a_replica_that_saw_less_does_not_turn_activity_back(self, sessions: SessionStore) -> None:
+        one = await sessions.create(SESSION, 1.0)
+        await sessions.active({one.name: 9.0})
+        await sessions.active({one.name: 6.0})
+        assert [row.active_at for row in await sessions.unfinished()] == [9.0]
+
+    async def test_many_replicas_note_many_sessions_at_once(self, sessions: SessionStore) -> None:
+        rows = [await sessions.create(SESSION, 1.0) for _ in range(40)]
+        orders = [random.Random(n).sample(rows, len(rows)) for n in range(12)]
+        notes = [sessions.active({row.name: 5.0 for row in order}) for order in orders]
+        looks = [sessions.watched([row.id for row in order], 6.0) for order in orders]
+        await asyncio.gather(*notes, *looks)
+        assert {(row.active_at, row.watched_at) for row in await sessions.unfinished()} == {(5.0, 6.0)}
+
 
 async def test_resolutions_expire(database: Database) -> None:
     store = ResolutionStore(database)
@@ -239,30 +267,6 @@ async def test_an_image_has_one_record(database: Database) -> None:
     assert (record.created_at, record.used_at) == (2.0, 5.0)
     await store.forget("a:b")
     assert await store.get("a:b") is None
-
-
-def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
-    upgrade(f"sqlite+aiosqlite:///{tmp_path}/migrated.db")
-    fresh = create_engine(f"sqlite:///{tmp_path}/fresh.db")
-    metadata.create_all(fresh)
-    migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
-    with fresh.connect() as expected, migrated.connect() as found:
-        assert _schema(found) == _schema(expected)
-    fresh.dispose()
-    migrated.dispose()
-
-
-def _schema(connection: Connection) -> dict[str, object]:
-    looked = inspect(connection)
-    return {
-        table: (
-            [(column["name"], str(column["type"]), column["nullable"]) for column in looked.get_columns(table)],
-            sorted((str(index["name"]), index["column_names"], index["unique"]) for index in looked.get_indexes(table)),
-            looked.get_pk_constraint(table)["constrained_columns"],
-        )
-        for table in looked.get_table_names()
-        if table != "alembic_version"
-    }
 
 
 class TestDocuments:
