@@ -30,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+schema = typer.Typer(no_args_is_help=True, help="The database: its schema.", rich_markup_mode=None)
+app.add_typer(schema, name="db")
 errors = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
 
@@ -242,6 +244,22 @@ def settings() -> None:
     for row in rows():
         output.print(f"[bold]{row.variable}[/bold]  (default: {row.default})", soft_wrap=True)
         output.print(f"    {row.description}", soft_wrap=True)
+
+
+@schema.command("upgrade")
+def upgrade(data_dir: DataDir = None) -> None:
+    """Bring the database's schema up to date, as replicas that may not do so themselves need it."""
+    from bindery.schema import upgrade_schema
+
+    _run(upgrade_schema(_settings(data_dir=data_dir), output))
+
+
+@schema.command("check")
+def check(data_dir: DataDir = None) -> None:
+    """Say whether the database's schema fits this version."""
+    from bindery.schema import check_schema
+
+    _run(check_schema(_settings(data_dir=data_dir), output))
 
 
 #: What programs that we start carry; a command that is typed in a session has them.

@@ -120,4 +120,4 @@ def _table(connection: Connection, table: str) -> tuple[object, ...]:
 
 
 def _default(value: str | None) -> str | None:
-    return None if value is None else re.sub(r"^'(.*)'$", r"\1", value)
+    return None if value is None else re.sub(r"^'(.*)'(::[a-z ]+)?$", r"\1", value)
