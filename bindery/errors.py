@@ -341,6 +341,12 @@ class DiskFull(BinderyError):
     default_hint = "The operator has to free space in the data directory."
 
 
+class SettingRefused(BinderyError):
+    """A setting names something that cannot be used."""
+
+    code = "setting_refused"
+
+
 class PortTaken(BinderyError):
     """Another program listens on the address already."""
 
@@ -371,6 +377,15 @@ class SessionGone(BinderyError):
 
     code = "session_gone"
     status = 424
+
+
+class SessionUnavailable(BinderyError):
+    """The session runs, and its server does not answer."""
+
+    code = "session_unavailable"
+    status = 503
+    retryable = True
+    default_hint = "Try again in a few seconds."
 
 
 class QuotaReached(BinderyError):

@@ -9,22 +9,23 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import structlog
 from sqlalchemy import text
-from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from bindery import __version__
 from bindery.engines import Engine, engine
 from bindery.housekeeping import Housekeeping, RecordKeeping
+from bindery.record_pages import RecordPages
 from bindery.settings import MIB, Settings
 from builder.documents.desk import Desk
 from builder.engines.base import EnvironmentBuilder
 from builder.guard import Guard, GuardedClient
+from builder.previewing import PlanningDesk, Previewer
 from builder.providers import providers
 from builder.providers.git import GitProvider
 from builder.resolver import Resolver
@@ -36,6 +37,7 @@ from db.engine import Database
 from db.environments import EnvironmentStore
 from db.images import ImageStore
 from db.line import Room
+from db.previews import PreviewStore
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
 from db.sessions import SessionStore
@@ -59,6 +61,8 @@ from web.launches import Launches
 from web.line import Line
 from web.metrics import Metrics
 from web.pages import Pages
+from web.presentation import presentation
+from web.session_answers import SessionAnswers
 from web.session_routes import SessionRoutes
 from web.traffic import Limits, Traffic
 
@@ -160,8 +164,10 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
             running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
         )
         records = RecordKeeping(stored.database, settings.retention)
+        previewer = _previewer(settings, stored, running.workbench.builder, client, resolver)
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
+        await PreviewStore(stored.database, stored.wakeups).release()
         await running.workbench.builder.reap(())
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, resolver, metrics)
@@ -172,7 +178,14 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
             stack.push_async_callback(controller.stop_all, "The service was stopped.")
         await stack.enter_async_context(site.health.watched())
         await stack.enter_async_context(
-            _running(worker.run, controller.run, keeper.run, records.run, _writing(launches, activity, stored))
+            _running(
+                worker.run,
+                previewer.run,
+                controller.run,
+                keeper.run,
+                records.run,
+                _writing(launches, activity, stored),
+            )
         )
         yield Service(create_app(site), traffic)
 
@@ -225,6 +238,23 @@ def _desk(settings: Settings, stored: Rows) -> Desk:
     return Desk(stored.documents, stored.wakeups, secret)
 
 
+def _previewer(
+    settings: Settings, stored: Rows, builder: EnvironmentBuilder, client: GuardedClient, resolver: Resolver
+) -> Previewer:
+    return Previewer(
+        PlanningDesk(
+            previews=PreviewStore(stored.database, stored.wakeups),
+            engine=builder,
+            client=client,
+            wakeups=stored.wakeups,
+            scratch=settings.data_dir / "previewed",
+            settings=settings.preview,
+            fetch=settings.fetch,
+            providers=resolver.providers,
+        )
+    )
+
+
 def _launches(
     settings: Settings, stored: Rows, running: Engine, feeds: Feeds, resolver: Resolver, metrics: Metrics
 ) -> Launches:
@@ -272,7 +302,22 @@ def _site(
     stored: Rows,
 ) -> Site:
     door = _doorkeeper(settings, stored.database)
+    over_rows = RecordPages(settings, stored.database, stored.wakeups, launches, health, door, token)
+    reporter = over_rows.reporter()
     displays = [provider.display for provider in launches.intake.resolver.providers.values()]
+    known = Pages(
+        providers=displays,
+        base_url=base_url(settings),
+        version=__version__,
+        notice=notice,
+        presentation=presentation(settings.site),
+        engine=settings.engine.value,
+        limits=settings.session,
+        homes={"gh": settings.providers.gh.url},
+        build_token=door.tokens.make,
+        refusal=launches.intake.rules.refusal,
+    )
+    known = replace(known, preview=over_rows.preview(known).show)
     return Site(
         base_url=base_url(settings),
         launches=launches,
@@ -282,20 +327,13 @@ def _site(
             "builder_info": {"engine": settings.engine.value, "repo2docker-version": version("jupyter-repo2docker")},
             "binderhub": __version__,
         },
-        pages=Pages(
-            providers=displays,
-            base_url=base_url(settings),
-            version=__version__,
-            notice=notice,
-            homes={"gh": settings.providers.gh.url},
-            build_token=door.tokens.make,
-            refusal=launches.intake.rules.refusal,
-        ),
+        pages=known,
         documents=stored.documents,
-        api=Api(base_url(settings), launches, health, __version__, token, door, Diagnoses(stored.builds)),
+        api=Api(base_url(settings), launches, health, __version__, token, door, Diagnoses(stored.builds), reporter),
         doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,
+        routers=over_rows.routers(known, reporter),
     )
 
 
@@ -314,21 +352,15 @@ def _health(settings: Settings, database: Database) -> Health:
 
 def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, known: Pages) -> Traffic:
     routes = SessionRoutes(sessions, activity)
-
-    def gone(name: str, accept_html: bool) -> tuple[str, bytes]:
-        request, reason = routes.gone.get(name, ("", ""))
-        if not accept_html:
-            return "application/json", b'{"code": "session_gone", "message": "The session has ended."}'
-        # Pages ask the request only for what this one does not have: headers and query.
-        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-        page = pages.gone_page(known, Request(scope), relaunch=request, reason=reason)
-        return "text/html; charset=utf-8", bytes(page.body)
+    answers = SessionAnswers(known, routes)
 
     return Traffic(
         routes=routes,
         ledger=routes,
         base_url=base_url(settings),
-        gone_page=gone,
+        gone_page=answers.gone,
+        unknown_page=answers.unknown,
+        unavailable_page=answers.unavailable,
         page_headers=dict(pages.SCRIPTLESS),
         trusted_proxies=settings.trusted_proxies,
         limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS),

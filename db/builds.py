@@ -220,6 +220,12 @@ class BuildStore:
             query = select(*_COLUMNS).where(builds.c.state.not_in(BUILD_ENDS)).order_by(builds.c.created_at)
             return [_build(row) for row in (await connection.execute(query)).mappings()]
 
+    async def by_state(self) -> dict[str, int]:
+        """How many have not ended, by state."""
+        query = select(builds.c.state, func.count()).where(builds.c.state.not_in(BUILD_ENDS)).group_by(builds.c.state)
+        async with self._database.read() as connection:
+            return {str(state): int(count) for state, count in await connection.execute(query)}
+
     async def steps(self, build_id: str) -> list[Step]:
         """When the build entered each of its states, in order."""
         query = select(build_steps.c.attempt, build_steps.c.state, build_steps.c.entered_at)

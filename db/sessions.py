@@ -205,6 +205,16 @@ class SessionStore:
         async with self._database.read() as connection:
             return await _count(connection)
 
+    async def by_state(self) -> dict[str, int]:
+        """How many have not ended, by state."""
+        query = (
+            select(sessions.c.state, func.count())
+            .where(sessions.c.state.not_in(SESSION_ENDS))
+            .group_by(sessions.c.state)
+        )
+        async with self._database.read() as connection:
+            return {str(state): int(count) for state, count in await connection.execute(query)}
+
     async def advance(
         self, session: Session, state: SessionState, events: Sequence[Event], now: float, **values: Any
     ) -> Session | None:

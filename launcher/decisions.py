@@ -50,6 +50,22 @@ def decide(
     return _WAIT
 
 
+def ends_at(session: Session, limits: SessionSettings) -> float:
+    """When a session that is ready will be ended, if nobody uses it from now on."""
+    ready_at = session.ready_at or session.created_at
+    if session.active_at is None:
+        unused = ready_at + limits.unopened_seconds
+    else:
+        unused = session.active_at + (session.allowance.idle_seconds or limits.idle_seconds)
+    return min(unused, oldest_at(session, limits))
+
+
+def oldest_at(session: Session, limits: SessionSettings) -> float:
+    """When a session that is ready will be ended, whatever it does."""
+    ready_at = session.ready_at or session.created_at
+    return ready_at + (session.allowance.max_age_seconds or limits.max_age_seconds)
+
+
 def _pending(session: Session, build: Build | None, now: float) -> Decision:
     unwatched = now - session.watched_at
     if unwatched > ABANDONED_SECONDS:

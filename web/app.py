@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bindery.errors import BinderyError, NetworkBanned, NotFound, RequestRefused
+from bindery.errors import BinderyError, InternalError, NetworkBanned, NotFound, RequestRefused
 from db.documents import DocumentStore
 from db.rates import Rate
 from web import documents, doorkeeper, pages
 from web.api import Api, api_router, problems
 from web.api.routes import PREFIX
+from web.browser import browser_of
 from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.health import Health
@@ -50,6 +52,8 @@ class Site:
     doorkeeper: Doorkeeper
     operator_token: str
     cors_allow_origin: str = ""
+    #: Further pages, each with its own routes.
+    routers: Sequence[APIRouter] = ()
 
 
 def create_app(site: Site) -> ASGIApp:
@@ -68,8 +72,11 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"), include_in_schema=False)
     app.include_router(documents.router(site.pages, site.documents))
+    for router in site.routers:
+        app.include_router(router)
     app.include_router(pages.router(site.pages))
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
+    app.add_exception_handler(Exception, lambda request, error: _broken(site, request, error))
     return _Cors(_Ban(app, site), site.cors_allow_origin)
 
 
@@ -77,6 +84,15 @@ def _not_found(site: Site, request: Request) -> Response:
     if request.url.path.startswith(site.base_url + PREFIX):
         return problems.answer(NotFound("The API has no such address.", hint="See openapi.json."))
     return pages.not_found(site.pages, request)
+
+
+def _broken(site: Site, request: Request, error: Exception) -> Response:
+    incident = secrets.token_hex(4)
+    log.error("request.internal_error", path=request.url.path, incident=incident, exc_info=error)
+    told = InternalError(f"Something went wrong in Bindery itself (id {incident}).")
+    if request.url.path.startswith(site.base_url + PREFIX):
+        return problems.answer(told)
+    return pages.error_page(site.pages, request, told)
 
 
 def _protocol(site: Site) -> APIRouter:
@@ -127,6 +143,7 @@ def _visit(site: Site, request: Request) -> Visit:
         last_event_id=request.headers.get("last-event-id", ""),
         about=request.query_params.get("about", "").lower() == "true",
         opens=request.query_params.get("opens", ""),
+        browser=browser_of(request),
     )
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from db.documents import DocumentStore
+from web.languages import language_of
 from web.shell import Pages, not_found, template
 
 #: A document runs nothing, asks for nothing, and is of no origin; its links open in windows of their own.
@@ -37,7 +38,7 @@ def router(pages: Pages, store: DocumentStore) -> APIRouter:
         found = await store.get(request.path_params["key"])
         if found is None:
             return not_found(pages, request)
-        text = template("document.html").render(pages=pages, path=found.path, html=found.html)
+        text = template("document.html", language_of(request)).render(pages=pages, path=found.path, html=found.html)
         return HTMLResponse(text, headers=_HEADERS)
 
     routes.add_route(f"{pages.base_url}documents/{{key}}", document, methods=["GET"])

@@ -34,6 +34,8 @@ class Visit:
     about: bool = False
     #: A file of the repository that the visitor would like to read meanwhile.
     opens: str = ""
+    #: Whose sessions they are: the hash of the browser's secret.
+    browser: str | None = None
 
     @property
     def request(self) -> str:
@@ -154,6 +156,7 @@ class Intake:
             build_id=None,
             launch_host=visit.launch_host,
             request=request,
+            browser=visit.browser,
             repository=resolved.repo_url.lower().removesuffix(".git"),
             allowance=self.rules.allowance(visit.provider, visit.spec),
         )

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
-from web import assets, badges, links, pasted
-from web.shell import FAVICONS, SCRIPTLESS, Pages, Recent, error_page, gone_page, not_found, render
+from web import assets, badges, browser, links, pasted
+from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, Recent, error_page, gone_page, not_found, render
 
-__all__ = ["SCRIPTLESS", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
+__all__ = ["SCRIPTLESS", "Ended", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
 
 #: Longer texts, and those with characters that cannot be typed, are no repository's name.
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,2000}")
@@ -36,6 +36,7 @@ def router(pages: Pages) -> APIRouter:
         "repo/{user}/{repo}": legacy,
         "repo/{user}/{repo}/{rest:path}": legacy,
         "static/{name}": static,
+        "site_logo": logo,
         "badge_logo.svg": _badge(mark=True),
         "badge.svg": _badge(mark=False),
         "assets/images/badge.svg": _badge(mark=False),
@@ -99,13 +100,13 @@ def _form(pages: Pages, request: Request, *, problem: str = "") -> Response:
 
 def about(pages: Pages, request: Request) -> Response:
     """What this is, and which version."""
-    return render(pages, request, "about.html")
+    return render(pages, request, "about.html", engine=pages.engine, limits=pages.limits)
 
 
 # --- the launch page ----------------------------------------------------------------------------------------
 
 
-def launch_page(pages: Pages, request: Request) -> Response:
+async def launch_page(pages: Pages, request: Request) -> Response:
     """The page that follows a launch. The spec is taken as it stands in the address, still percent-encoded."""
     name, _, spec = _raw_path(pages, request, "v2").partition("/")
     spec = spec.rstrip("/")
@@ -122,12 +123,14 @@ def launch_page(pages: Pages, request: Request) -> Response:
         return _invalid(pages, request, provider, spec)
     if refusal := pages.refusal(name, spec):
         return error_page(pages, request, refusal)
+    if pages.preview is not None and "preview" in request.query_params:
+        return await pages.preview(request, provider, spec)
     try:
         path = links.open_path(request.query_params)
     except PathRefused as refused:
         again = {"Launch it without a path": f"v2/{name}/{spec}"}
         return error_page(pages, request, refused, actions=again)
-    return _launching(pages, request, provider, spec, path)
+    return browser.remember(request, _launching(pages, request, provider, spec, path), pages.base_url)
 
 
 def _launching(pages: Pages, request: Request, provider: links.Provider, spec: str, path: str) -> Response:
@@ -200,6 +203,14 @@ def _query(request: Request) -> str:
 def static(pages: Pages, request: Request) -> Response:
     """One static file."""
     found = pages.files.get(request.path_params["name"])
+    if found is None:
+        return not_found(pages, request)
+    return found.answer(request, assets.cache_control(found, request.query_params.get("v")))
+
+
+def logo(pages: Pages, request: Request) -> Response:
+    """The operator's own picture."""
+    found = pages.presentation.logo
     if found is None:
         return not_found(pages, request)
     return found.answer(request, assets.cache_control(found, request.query_params.get("v")))

@@ -10,6 +10,7 @@ from db.sessions import Session, SessionStore
 from db.states import SessionState
 from launcher.activity import Activity
 from launcher.spawners.base import Address
+from web.shell import Ended
 from web.traffic import Gone, Route
 
 #: Seconds for which a route is believed without asking the database.
@@ -27,8 +28,8 @@ class SessionRoutes:
     clock: Callable[[], float] = time.monotonic
     #: How many requests and WebSockets each session has open.
     open: dict[str, int] = field(default_factory=dict)
-    #: The last sessions found gone: the visitor's request, and why it ended.
-    gone: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: The last sessions found gone.
+    gone: dict[str, Ended] = field(default_factory=dict)
     _known: dict[str, tuple[Route, float]] = field(default_factory=dict)
 
     def lookup(self, name: str) -> Route | None:
@@ -58,7 +59,13 @@ class SessionRoutes:
     def _bury(self, row: Session) -> None:
         if len(self.gone) >= MOST:
             self.gone.clear()
-        self.gone[row.name] = (row.request.get("binder_request", ""), row.stop_reason or "")
+        self.gone[row.name] = Ended(
+            relaunch=row.request.get("binder_request", ""),
+            repository=row.request.get("repo_url", ""),
+            ended_at=row.finished_at,
+            reason=row.stop_reason or row.error_message or "",
+            lost=row.state is SessionState.LOST,
+        )
 
     def on_activity(self, name: str, now: float) -> None:
         """See `Ledger`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from bindery.errors import BinderyError
-from web import assets, links
+from bindery.errors import BinderyError, NotFound
+from bindery.settings import SessionSettings
+from web import assets, languages, links
+from web.languages import N_, Language, language_of
+from web.presentation import Presentation
+from web.wording import Wording
 
 FAVICONS = ("building", "success", "fail")
-
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,14 @@ class Pages:
     version: str = ""
     public_url: str = ""
     notice: str = ""
+    presentation: Presentation = field(default_factory=Presentation)
+    engine: str = ""
+    limits: SessionSettings | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
     recent: Callable[[], Sequence[Recent]] = tuple
     build_token: Callable[[Request, str], str] | None = None
     refusal: Callable[[str, str], BinderyError | None] = lambda provider, spec: None
+    preview: Callable[[Request, links.Provider, str], Awaitable[Response]] | None = None
     files: Mapping[str, assets.Asset] = field(default_factory=assets.load)
 
     def provider(self, name: str) -> links.Provider | None:
@@ -63,6 +64,12 @@ class Pages:
         """The address of a static file, with its content's hash."""
         return f"{self.base_url}static/{name}?v={self.files[name].digest}"
 
+    @property
+    def logo(self) -> str:
+        """The address of the picture in every page's head."""
+        own = self.presentation.logo
+        return f"{self.base_url}site_logo?v={own.digest}" if own else self.static("logo.svg")
+
     def public(self, request: Request) -> str:
         """The absolute address of the service, with a final slash; only its path where the request names no host."""
         host = f"{request.url.scheme}://{request.url.netloc}" if request.url.netloc else ""
@@ -72,9 +79,27 @@ class Pages:
 # --- rendering ----------------------------------------------------------------------------------------------
 
 
-def template(name: str) -> Template:
+@cache
+def _environment(code: str) -> Environment:
+    """The templates in one language."""
+    language = languages.languages()[code]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters.update(Wording(language).filters)
+    return environment
+
+
+def template(name: str, language: Language) -> Template:
     """One of our templates."""
-    return _ENVIRONMENT.get_template(name)
+    return _environment(language.code).get_template(name)
 
 
 def render(
@@ -85,36 +110,42 @@ def render(
     status: int = 200,
     config: Mapping[str, Any] | None = None,
     scripts: bool = True,
+    headers: Mapping[str, str] | None = None,
     **context: Any,
 ) -> Response:
-    """A page from a template, under a policy that runs only our own scripts."""
+    """A page from a template, in the reader's language, under a policy that runs only our own scripts."""
     nonce = secrets.token_urlsafe(16) if scripts else ""
-    text = template(name).render(
+    language = language_of(request)
+    text = template(name, language).render(
         pages=pages,
+        site=pages.presentation,
+        lang=language.code,
         nonce=nonce,
         public=pages.public(request),
-        config={**_config(pages, request), **(config or {})},
+        config={**_config(pages, request, language), **(config or {})},
         modules=_modules(pages),
         **context,
     )
-    return HTMLResponse(text, status_code=status, headers=_headers(nonce))
+    return HTMLResponse(text, status_code=status, headers={**_headers(nonce), **(headers or {})})
 
 
-def _config(pages: Pages, request: Request) -> dict[str, Any]:
+def _config(pages: Pages, request: Request, language: Language) -> dict[str, Any]:
     """What clients of the wire protocol read as `window.pageConfig`, and what our own scripts need."""
     public = pages.public(request)
     return {
         "baseUrl": pages.base_url,
         "badgeBaseUrl": public,
         "publicBaseUrl": public,
-        "logoUrl": pages.static("logo.svg"),
+        "logoUrl": pages.logo,
         "logoWidth": "320px",
         "repoProviders": list(pages.providers),
-        "aboutMessage": "",
-        "bannerHtml": "",
+        "aboutMessage": str(pages.presentation.about),
+        "bannerHtml": str(pages.presentation.banner),
         "binderVersion": pages.version,
         "badgeTexts": dict(links.BADGE_TEXTS),
         "favicons": {state: pages.static(f"favicon_{state}.svg") for state in FAVICONS},
+        "siteName": pages.presentation.name,
+        "texts": dict(language.script_texts()),
     }
 
 
@@ -142,6 +173,7 @@ def _headers(nonce: str) -> dict[str, str]:
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cache-Control": "no-store",
+        "Vary": "Accept-Language",
     }
 
 
@@ -152,12 +184,17 @@ SCRIPTLESS: Mapping[str, str] = _headers("")
 # --- errors -------------------------------------------------------------------------------------------------
 
 _TITLES: Mapping[int, str] = {
-    400: "That link does not work",
-    403: "That is not allowed here",
-    404: "There is nothing here",
-    424: "This session has ended",
-    429: "One moment, please",
-    503: "The service is busy",
+    400: N_("That link does not work"),
+    403: N_("That is not allowed here"),
+    404: N_("There is nothing here"),
+    405: N_("That is not done here"),
+    413: N_("That is too much"),
+    422: N_("This repository cannot be used as it is"),
+    424: N_("This session has ended"),
+    429: N_("One moment, please"),
+    500: N_("Something went wrong in Bindery itself"),
+    502: N_("The repository's host does not answer"),
+    503: N_("The service is busy"),
 }
 
 
@@ -168,31 +205,42 @@ def error_page(
     *,
     actions: Mapping[str, str] | None = None,
     title: str = "",
+    scripts: bool = True,
 ) -> Response:
     """The page of an error, with its status. `actions` are links by their text, below the service's address."""
-    page = render(
+    after = error.retry_after_seconds
+    return render(
         pages,
         request,
         "error.html",
         status=error.status,
-        title=title or _TITLES.get(error.status, "That did not work"),
+        scripts=scripts,
+        headers={} if after is None else {"Retry-After": str(math.ceil(after))},
+        title=title or language_of(request).gettext(_TITLES.get(error.status, N_("That did not work"))),
         error=error,
         code=error.code,
         actions=dict(actions or {}),
     )
-    if error.retry_after_seconds is not None:
-        page.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    return page
 
 
 def not_found(pages: Pages, request: Request) -> Response:
     """The page of an address that does not exist."""
-    error = BinderyError("This address leads to no page.", hint="It may be mistyped, or the page may have moved.")
-    return render(
-        pages, request, "error.html", status=404, title=_TITLES[404], error=error, code="not_found", actions={}
-    )
+    _ = language_of(request).gettext
+    error = NotFound(_("This address leads to no page."), hint=_("It may be mistyped, or the page may have moved."))
+    return error_page(pages, request, error)
 
 
-def gone_page(pages: Pages, request: Request, *, relaunch: str = "", reason: str = "") -> Response:
-    """The page of a session that has ended. `relaunch` is its link, such as `v2/gh/owner/name/HEAD?labpath=a.ipynb`."""
-    return render(pages, request, "gone.html", status=424, scripts=False, relaunch=relaunch, reason=reason)
+@dataclass(frozen=True)
+class Ended:
+    """A session that has ended: its link, its repository, when and why; empty where that is not known."""
+
+    relaunch: str = ""
+    repository: str = ""
+    ended_at: float | None = None
+    reason: str = ""
+    lost: bool = False
+
+
+def gone_page(pages: Pages, request: Request, ended: Ended) -> Response:
+    """The page of a session that has ended."""
+    return render(pages, request, "gone.html", status=424, scripts=False, ended=ended)

@@ -39,6 +39,12 @@ def accepts(request: Request, wanted: str) -> bool:
     return bool(names & {wanted, f"{wanted.partition('/')[0]}/*", "*/*"})
 
 
+def prefers_json(request: Request) -> bool:
+    """Whether an Accept header names JSON and no web page."""
+    header = request.headers.get("accept", "").lower()
+    return "application/json" in header and "text/html" not in header
+
+
 def is_operator(request: Request, token: str) -> bool:
     """Whether the request carries the token that only the operator of this machine can read."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")

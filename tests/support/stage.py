@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from tests.support.link_vectors import PROVIDERS
 from web import pages
-from web.pages import Pages
+from web.pages import Ended, Pages
 
 _HANG_UP = None
 
@@ -93,6 +93,6 @@ def _app(opened: Stage) -> FastAPI:
 
     @app.get("/gone")
     async def gone(request: Request) -> Response:
-        return pages.gone_page(known, request, relaunch="v2/gh/o/r/HEAD")
+        return pages.gone_page(known, request, Ended("v2/gh/o/r/HEAD"))
 
     return app

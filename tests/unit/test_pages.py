@@ -16,7 +16,7 @@ from starlette.responses import Response
 from bindery.errors import QuotaReached
 from tests.support.link_vectors import PROVIDERS
 from web import pages
-from web.pages import Pages, Recent
+from web.pages import Ended, Pages, Recent
 
 HOSTILE = "%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%27"
 
@@ -28,7 +28,7 @@ def _app(known: Pages) -> FastAPI:
 
     @app.get("/gone")
     async def gone(request: Request) -> Response:
-        return pages.gone_page(known, request, relaunch="v2/gh/o/r/HEAD?labpath=a.ipynb", reason="It was idle.")
+        return pages.gone_page(known, request, Ended("v2/gh/o/r/HEAD?labpath=a.ipynb", reason="It was idle."))
 
     @app.get("/busy")
     async def busy(request: Request) -> Response:

@@ -172,10 +172,52 @@ class Image(BaseModel):
         return cls(**record.__dict__)
 
 
+class Outcomes(BaseModel):
+    """How launches ended: with a server, by the repository's or the service's fault, or given up by their visitors."""
+
+    ready: int
+    repository: int
+    service: int
+    left: int
+
+
+class LaunchTimes(BaseModel):
+    """How long launches took that gave a server, in seconds."""
+
+    count: int
+    median: float
+    p95: float
+    p99: float
+
+
+class LaunchesLately(BaseModel):
+    """How launches went in a window of time."""
+
+    since: float = Field(description="When the first slot begins, in Unix seconds.")
+    slot_seconds: int
+    outcomes: Outcomes
+    success: float | None = Field(description="ready / (ready + service); null when there were none.")
+    times: dict[str, LaunchTimes] = Field(description="By `known_image` and `after_build`.")
+    slots: list[Outcomes]
+
+
+class PopularRepository(BaseModel):
+    """A repository that was launched often."""
+
+    provider: str
+    repo_url: str
+    link: str = Field(description="Its link that was used most, below the service's address.")
+    count: int
+
+
 class Status(BaseModel):
     """The service at a glance."""
 
     version: str
+    made_at: float = Field(description="When this was looked at, in Unix seconds.")
     healthy: bool
     builds: dict[str, int] = Field(description="Unfinished builds by state.")
     sessions: dict[str, int] = Field(description="Unfinished sessions by state.")
+    targets: dict[str, float] = Field(description="What this service promises: `success` and `launch_seconds`.")
+    launches: dict[str, LaunchesLately] = Field(description="How launches went in the last hour, day and week.")
+    popular: list[PopularRepository] = Field(description="What was launched most in the last week.")

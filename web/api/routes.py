@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from web.event_stream import EventStream
 from web.health import Health
 from web.intake import Visit
 from web.launches import Launches
+from web.service_report import Reporter
 from web.visitor import client_ip, is_operator, launch_host
 
 PREFIX = "api/v1/"
@@ -41,6 +41,7 @@ class Api:
     operator_token: str
     doorkeeper: Doorkeeper
     diagnoses: Diagnoses
+    reporter: Reporter
 
     def address(self, request: Request) -> str:
         """The API's own address, as the client wrote it."""
@@ -157,21 +158,15 @@ def _service(router: APIRouter, api: Api) -> None:
 
     @router.get("/status", tags=["service"])
     async def read_status() -> Status:
-        """The service at a glance."""
-        builds, sessions = await api.launches.builds.unfinished(), await api.launches.sessions.unfinished()
-        return Status(
-            version=api.version, healthy=api.health.ok, builds=_by_state(builds), sessions=_by_state(sessions)
-        )
+        """The service at a glance, at most a few seconds old."""
+        report = await api.reporter.report()
+        return Status(version=api.version, **report.to_dict(api.reporter.settings))
 
 
 async def _text(api: Api, build: Build, after: int) -> AsyncIterator[str]:
     while rows := await api.launches.builds.events(build.id, after):
         after = rows[-1].seq
         yield "".join(json.loads(row.payload).get("message", "") for row in rows)
-
-
-def _by_state(rows: Iterable[Build | Session]) -> dict[str, int]:
-    return dict(Counter(row.state.value for row in rows))
 
 
 async def _build(api: Api, build_id: str) -> Build:

@@ -93,9 +93,10 @@ class Exchange:
             self._search = traffic.spawn(self._reach(route))
 
     async def _reach(self, route: Route | None) -> None:
-        accept_html = b"text/html" in self._request.value(b"accept")
+        wants_html = b"text/html" in self._request.value(b"accept")
+        languages = self._request.value(b"accept-language").decode("latin-1") if wants_html else None
         try:
-            upstream = await reach(self._traffic, self._name, route, accept_html=accept_html)
+            upstream = await reach(self._traffic, self._name, route, languages=languages)
         except Unreachable as unreachable:
             self.fail(unreachable.answer)
             return

@@ -21,7 +21,7 @@ class Unreachable(Exception):
         self.answer = answer
 
 
-async def reach(traffic: Traffic, name: str, route: Route | None, *, accept_html: bool) -> Upstream:
+async def reach(traffic: Traffic, name: str, route: Route | None, *, languages: str | None) -> Upstream:
     """A new connection to the session's server; raises `Unreachable`.
 
     A route that memory knows and that does not answer is asked for once more: the session may have ended, or moved.
@@ -35,7 +35,7 @@ async def reach(traffic: Traffic, name: str, route: Route | None, *, accept_html
         upstream = await _connect(traffic, found)
         if upstream is not None:
             return upstream
-    raise Unreachable(_answer(traffic, name, found, accept_html=accept_html))
+    raise Unreachable(_answer(traffic, name, found, languages=languages))
 
 
 async def _connect(traffic: Traffic, route: Route) -> Upstream | None:
@@ -57,12 +57,12 @@ async def _resolve(traffic: Traffic, name: str) -> Route | Gone | None:
         raise Unreachable(plain(503)) from None
 
 
-def _answer(traffic: Traffic, name: str, found: Route | Gone | None, *, accept_html: bool) -> Answer:
+def _answer(traffic: Traffic, name: str, found: Route | Gone | None, *, languages: str | None) -> Answer:
     if found is None:
         status, page = 404, traffic.unknown_page
     elif isinstance(found, Gone):
         status, page = 424, traffic.gone_page
     else:
         status, page = 503, traffic.unavailable_page
-    content_type, body = page(name, accept_html)
+    content_type, body = page(name, languages)
     return Answer(status, content_type, body, traffic.page_headers)

@@ -53,5 +53,6 @@ class Ledger(Protocol):
         ...
 
 
-#: Makes the page about a session: its name and whether HTML is wanted; gives content type and body.
-Page = Callable[[str, bool], tuple[str, bytes]]
+#: Makes the page about a session: its name, and the Accept-Language header of whoever wants HTML, None for others;
+#: gives content type and body.
+Page = Callable[[str, str | None], tuple[str, bytes]]

@@ -54,9 +54,9 @@ class Traffic:
     routes: Routes
     ledger: Ledger
     base_url: str = "/"
-    gone_page: Page = lambda name, accept_html: plain_page(424)
-    unknown_page: Page = lambda name, accept_html: plain_page(404)
-    unavailable_page: Page = lambda name, accept_html: plain_page(503)
+    gone_page: Page = lambda name, languages: plain_page(424)
+    unknown_page: Page = lambda name, languages: plain_page(404)
+    unavailable_page: Page = lambda name, languages: plain_page(503)
     page_headers: dict[str, str] = field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)

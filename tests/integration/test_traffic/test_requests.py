@@ -276,8 +276,10 @@ async def test_an_upgrade_that_the_service_does_not_know_is_a_plain_request(serv
 
 @pytest.mark.parametrize("upgrade", [(), ("Connection: Upgrade", "Upgrade: websocket")])
 async def test_sessions_that_ended_or_never_were(serve: Serve, upgrade: tuple[str, ...]) -> None:
-    def gone(name: str, accept_html: bool) -> tuple[str, bytes]:
-        return ("text/html", f"<p>{name} ended</p>".encode()) if accept_html else ("text/plain", name.encode())
+    def gone(name: str, languages: str | None) -> tuple[str, bytes]:
+        return (
+            ("text/html", f"<p>{name} ended</p>".encode()) if languages is not None else ("text/plain", name.encode())
+        )
 
     options = {"gone_page": gone, "page_headers": {"Content-Security-Policy": "default-src 'self'"}}
     async with serve(echo, **options) as (port, known, _):
