@@ -8,14 +8,17 @@ import os
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bindery.errors import BuildTimedOut, DiskFull, ToolMissing
+from bindery.errors import BuildTimedOut, DiskFull, InternalError, ToolMissing
 from bindery.process import Finished, ProcessTimeout, run, run_lines
+from builder.dockerfile import MAX_VALUE, render
+from builder.engines.docker_files import copied_file
 from builder.engines.docker_progress import Progress
+from builder.engines.layered.making import Image, Recipe, StepFailed
 
 #: Seconds for a question to the engine.
 ASK_SECONDS = 60.0
@@ -29,40 +32,6 @@ _AWAY = re.compile(
     re.IGNORECASE,
 )
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|os error 28\b", re.IGNORECASE)
-
-
-class StepFailed(Exception):
-    """A step of a build failed. `output` is the end of what its programs wrote, `words` what BuildKit says."""
-
-    def __init__(self, output: str, words: str) -> None:
-        super().__init__(words)
-        self.output = output
-        self.words = words
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image in the engine's own store. `created_at` is a Unix time; layers are shared, so sizes do not add up."""
-
-    id: str
-    tags: tuple[str, ...]
-    labels: Mapping[str, str]
-    created_at: float
-    size_bytes: int
-    architecture: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One build: a Dockerfile for a context. `secrets` are files that steps may read and that stay in no image."""
-
-    dockerfile: Path
-    context: Path
-    tag: str
-    secrets: Mapping[str, Path] = field(default_factory=dict)
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    headings: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +50,14 @@ class Docker:
         way = "buildx" if self.buildx else "the client's own BuildKit"
         return f"engine {self.engine_version}, client {self.client_version} ({self.program}), builds by {way}"
 
-    async def run(self, *words: str | Path, timeout_seconds: float = ASK_SECONDS) -> Finished:
+    async def run(
+        self, *words: str | Path, timeout_seconds: float = ASK_SECONDS, input_bytes: bytes | None = None
+    ) -> Finished:
         """Run the client; raises `ToolMissing` when the engine does not answer, `DiskFull` when that is the reason."""
         try:
-            ended = await run([self.program, *words], env=self.environment, timeout_seconds=timeout_seconds)
+            ended = await run(
+                [self.program, *words], env=self.environment, timeout_seconds=timeout_seconds, input_bytes=input_bytes
+            )
         except (OSError, ProcessTimeout) as error:
             raise away(str(error)) from error
         if ended.returncode != 0:
@@ -95,6 +68,36 @@ class Docker:
         """What the engine's store knows of an image."""
         ended = await self.run("image", "inspect", name)
         return _image(json.loads(ended.stdout)[0]) if ended.returncode == 0 else None
+
+    def name(self, repository: str, tag: str) -> str:
+        """See `ImageMaker`. The engine's store has all of our images."""
+        return f"{repository}:{tag}"
+
+    async def bring(self, name: str) -> Image:
+        """See `ImageMaker`."""
+        if found := await self.image(name):
+            return found
+        pulled = await self.run("pull", "--quiet", name, timeout_seconds=PULL_SECONDS)
+        found = await self.image(name)
+        if found is None:
+            hint = "Name a Debian or Ubuntu image that the engine has or can pull: BINDERY_BUILD__OS_IMAGE."
+            reason = pulled.stderr.decode(errors="replace").strip()
+            raise ToolMissing(f"The OS image {name} is not to be had: {reason[:300]}", hint=hint)
+        return found
+
+    async def read_file(self, name: str, path: str) -> bytes | None:
+        """See `ImageMaker`."""
+        return await copied_file(self.run, name, path)
+
+    async def label(self, image: str, name: str, labels: Mapping[str, str]) -> None:
+        """See `ImageMaker`. A label that is too long for a Dockerfile's line is left out."""
+        kept = {key: value for key, value in labels.items() if len(value) <= MAX_VALUE}
+        text = render("labelled.j2", image=image, labels=kept)
+        words = [*self._start(), "--quiet", "--tag", name, "-"]
+        ended = await self.run(*words, input_bytes=text.encode())
+        if ended.returncode != 0:
+            reason = ended.stderr.decode(errors="replace")[-300:]
+            raise InternalError(f"The image {name} could not be labelled: {reason}")
 
     async def names(self, repository: str) -> list[str]:
         """All tagged images of a repository, as `repository:tag`."""
@@ -113,11 +116,8 @@ class Docker:
         *,
         timeout_seconds: float,
         marks: Mapping[str, str] | None = None,
-    ) -> None:
-        """Build an image; it gets its name when everything else is done.
-
-        Cancelling ends the build in the engine too. Raises `StepFailed`, `ToolMissing`, `DiskFull`, `BuildTimedOut`.
-        """
+    ) -> Mapping[str, bytes]:
+        """See `ImageMaker`. Cancelling ends the build in the engine too."""
         progress = Progress(recipe.headings)
 
         async def read(line: str) -> None:
@@ -135,10 +135,14 @@ class Docker:
             output, words = "".join(progress.output), "\n".join(progress.words).strip()
             _check(words)
             raise StepFailed(output, words)
+        found = {path: await self.read_file(recipe.tag, path) for path in recipe.reads}
+        return {path: data for path, data in found.items() if data is not None}
+
+    def _start(self) -> list[str]:
+        return ["buildx", "build", "--builder", "default", "--load"] if self.buildx else ["build"]
 
     def _words(self, recipe: Recipe) -> list[str | Path]:
-        start = ["buildx", "build", "--builder", "default", "--load"] if self.buildx else ["build"]
-        words: list[str | Path] = [self.program, *start, "--progress", "plain", "--file", recipe.dockerfile]
+        words: list[str | Path] = [self.program, *self._start(), "--progress", "plain", "--file", recipe.dockerfile]
         words += ["--tag", recipe.tag]
         for name, path in recipe.secrets.items():
             words += ["--secret", f"id={name},src={path}"]

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
+from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
-from builder.engines.docker_cli import Docker
+from bindery.process import Finished
 
 
-async def read_file(docker: Docker, image: str, path: str) -> bytes | None:
-    """A file's content; links are followed. None when it is not there."""
-    created = await docker.run("create", image, "true")
+async def copied_file(docker: Callable[..., Awaitable[Finished]], image: str, path: str) -> bytes | None:
+    """A file's content, copied with the client that `docker` runs; links are followed. None when it is not there."""
+    created = await docker("create", image, "true")
     if created.returncode != 0:
         return None
     container = created.stdout.decode().strip()
     try:
-        copied = await docker.run("cp", "--follow-link", f"{container}:{path}", "-")
+        copied = await docker("cp", "--follow-link", f"{container}:{path}", "-")
     finally:
-        await asyncio.shield(docker.run("rm", "--force", container))
+        await asyncio.shield(docker("rm", "--force", container))
     if copied.returncode != 0:
         return None
     with tarfile.open(fileobj=io.BytesIO(copied.stdout)) as archive:

@@ -13,9 +13,10 @@ from bindery.settings import FetchSettings
 from builder.engines.base import BuildJob, EnvironmentInfo
 from builder.engines.commit_content import CommitContent
 from builder.engines.docker import DockerEngine
+from builder.engines.docker_images import environment_name
 from builder.engines.docker_registry import PUSH_SECONDS, Shelf
 from builder.engines.installer import disk_errors
-from builder.engines.layered.images import environment_name, image_labels
+from builder.engines.layered.images import image_labels
 from builder.engines.narration import Say, narrate
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from builder.engines.docker_cli import Docker, Image
+from builder.engines.docker_cli import Docker
+from builder.engines.docker_images import environment_name
 from builder.engines.docker_registry import Shelf
-from builder.engines.layered.images import DRAFTS, ENVIRONMENTS, KEY, environment_name
+from builder.engines.layered.images import DRAFTS, ENVIRONMENTS, KEY
+from builder.engines.layered.making import Image
 from registry.names import Reference
 from registry.retention import Holding, Inventory
 

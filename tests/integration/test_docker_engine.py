@@ -23,7 +23,8 @@ from bindery.settings import BuildSettings, Settings
 from builder import detect
 from builder.engines.base import BuildJob
 from builder.engines.docker import DockerEngine
-from builder.engines.layered.images import DRAFTS, environment_name
+from builder.engines.docker_images import environment_name
+from builder.engines.layered.images import DRAFTS
 from builder.engines.uv import find_uv
 from builder.fetch import read_tree
 from db.events import Event

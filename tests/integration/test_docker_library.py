@@ -13,9 +13,10 @@ import pytest
 from bindery.settings import BuildSettings, Settings
 from builder.buildpacks.repo2docker_steps import LibrarySteps, library_steps
 from builder.engines.base import BuildJob
-from builder.engines.docker_cli import Docker, Image
+from builder.engines.docker_cli import Docker
 from builder.engines.layered.context import Site
 from builder.engines.layered.library import content_dockerfile, environment_dockerfile, pack_dockerfile
+from builder.engines.layered.making import Image
 from builder.engines.layered.runtime import Runtimes
 from builder.engines.layered.workshop import Locks, Workshop
 from tests.support.trees import Files, plan_of, tree_of
@@ -46,7 +47,7 @@ def shop(tmp_path: Path) -> Workshop:
         raise AssertionError(line)
 
     docker = Docker(Path("docker"), "", "", False, {})
-    return Workshop("b", docker, Site(settings.build), tmp_path, tmp_path, tmp_path, say, settings, Locks())
+    return Workshop("b", docker, "draft:1", Site(settings.build), tmp_path, tmp_path, tmp_path, say, settings, Locks())
 
 
 @pytest.mark.parametrize("name", REPOSITORIES)
@@ -92,7 +93,7 @@ async def test_stages_are_short_and_literal(name: str, shop: Workshop, tmp_path:
 
 def _stages(shop: Workshop, steps: LibrarySteps, job: BuildJob) -> list[str]:
     image = Image("sha256:" + "0" * 64, (), {}, 0, 0, "amd64")
-    runtimes = Runtimes(shop.docker, shop.settings.build, image, "3.11", (), "key")
+    runtimes = Runtimes(shop.maker, shop.settings.build, image, "3.11", (), "key")
     return [
         pack_dockerfile(shop, runtimes, steps),
         environment_dockerfile(job, shop, runtimes, steps, "bindery/pack:key"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from bindery.errors import PostBuildFailed
 from builder.dockerfile import render
 from builder.engines.base import BuildJob
-from builder.engines.docker_cli import StepFailed
 from builder.engines.layered.context import write_context
 from builder.engines.layered.environment import work_tree
-from builder.engines.layered.images import ENVIRONMENT, REVISION, SOURCE, environment_name, image_labels
+from builder.engines.layered.images import ENVIRONMENT, ENVIRONMENTS, REVISION, SOURCE, image_labels
+from builder.engines.layered.making import StepFailed
 from builder.engines.layered.runtime import Runtimes
 from builder.engines.layered.workshop import Workshop, meaning
 from builder.inside.program import POST_BUILD_FAILED
@@ -20,13 +20,12 @@ from builder.plan import Kind
 
 async def build(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> None:
     """Make the image of a commit whose environment is there."""
+    environment = shop.maker.name(ENVIRONMENTS, job.plan.environment_key)
+    if job.plan.kind is Kind.DOCKERFILE:
+        await shop.maker.label(environment, job.image, image_labels(job))
+        return
     context = shop.folder / "image"
     await asyncio.to_thread(context.mkdir)
-    if job.plan.kind is Kind.DOCKERFILE:
-        text = render("labelled.j2", image=environment_name(job.plan.environment_key), labels=image_labels(job))
-        await shop.build(text, context, job.image)
-        return
-    environment = environment_name(job.plan.environment_key)
     same = job.plan.needs_tree and await has_commit(job, shop, environment)
     text = await prepare(job, shop, runtimes, environment, context, same=same)
     if job.plan.post_build:
@@ -76,7 +75,7 @@ async def prepare(
 
 async def has_commit(job: BuildJob, shop: Workshop, environment: str) -> bool:
     """Whether an environment that was made from a whole tree was made from this very commit."""
-    found = await shop.docker.image(environment)
+    found = await shop.maker.image(environment)
     wanted = image_labels(job)
     return found is not None and all(found.labels.get(name) == wanted[name] for name in (SOURCE, REVISION))
 

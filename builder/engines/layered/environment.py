@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from bindery.errors import BinderyError, InstallFailed
@@ -11,17 +12,17 @@ from bindery.sandbox import no_sandbox
 from builder.dockerfile import render
 from builder.engines.base import BuildJob
 from builder.engines.content import WorkTree
-from builder.engines.docker_cli import StepFailed
 from builder.engines.environment import write_files
 from builder.engines.layered.context import write_context
 from builder.engines.layered.images import (
     ENVIRONMENT,
-    draft_name,
+    ENVIRONMENTS,
+    FACTS,
     environment_facts,
     environment_labels,
-    environment_name,
     image_labels,
 )
+from builder.engines.layered.making import StepFailed
 from builder.engines.layered.runtime import HOME, USER, Runtimes
 from builder.engines.layered.workshop import Workshop, meaning
 from builder.engines.uv import Bench
@@ -47,10 +48,8 @@ async def build_python(job: BuildJob, shop: Workshop, runtimes: Runtimes) -> Non
     await shop.say(f"Building environment {short} with Python {plan.python} ({plan.python_reason})\n")
     context = shop.folder / "environment"
     await prepare(job, shop, runtimes, context)
-    draft = draft_name(shop.root, job.build_id)
-    await _install(job, shop, runtimes, context, runtime, draft)
-    facts = await environment_facts(shop.docker, draft)
-    await finish(job, shop, facts)
+    files = await _install(job, shop, runtimes, context, runtime)
+    await finish(job, shop, environment_facts(files))
 
 
 async def prepare(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path, lock: str = "") -> None:
@@ -77,9 +76,8 @@ async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
     text = tree.read(plan.files[0], 1024 * 1024).decode(errors="replace")
     # Strangers' steps get no caches but their own.
     arguments = {**ARGUMENTS, "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key}
-    draft = draft_name(shop.root, job.build_id)
     try:
-        await shop.try_build(text, context, draft, arguments=arguments, headings=True, secrets=False)
+        await shop.try_build(text, context, shop.draft, arguments=arguments, headings=True, secrets=False)
     except StepFailed as problem:
         raise _dockerfile_failed(plan.files[0], problem) from problem
     await finish(job, shop, {"lock": "", "joined": True})
@@ -103,7 +101,9 @@ async def _bring_files(job: BuildJob, shop: Workshop, context: Path) -> None:
     await write_files(tree, (*plan.files, *steps), context / "files")
 
 
-async def _install(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path, runtime: str, draft: str) -> None:
+async def _install(
+    job: BuildJob, shop: Workshop, runtimes: Runtimes, context: Path, runtime: str
+) -> Mapping[str, bytes]:
     """Install wheels only, with the cache that all builds share; where that is not enough, run packages' own code.
 
     What a stranger's code can write to must never be installed from by others: such a build gets a cache of its own.
@@ -111,13 +111,14 @@ async def _install(job: BuildJob, shop: Workshop, runtimes: Runtimes, context: P
     plan = job.plan
     if not (plan.needs_tree or any(step.source is Source.PROJECT for step in plan.installs)):
         try:
-            await shop.try_build(dockerfile(job, shop, runtimes, runtime, wheels_only=True), context, draft)
-            return
+            text = dockerfile(job, shop, runtimes, runtime, wheels_only=True)
+            return await shop.try_build(text, context, shop.draft, reads=(FACTS,))
         except StepFailed as problem:
             if f"exit code: {SOURCE_NEEDED}" not in problem.words and not _NEEDS_SOURCE.search(problem.output):
                 raise meaning(problem) from problem
         await shop.say("Packages have to run code of their own: installing them apart from other repositories'\n")
-    await shop.build(dockerfile(job, shop, runtimes, runtime, wheels_only=False), context, draft)
+    text = dockerfile(job, shop, runtimes, runtime, wheels_only=False)
+    return await shop.build(text, context, shop.draft, reads=(FACTS,))
 
 
 def dockerfile(
@@ -141,16 +142,13 @@ def dockerfile(
 async def finish(job: BuildJob, shop: Workshop, facts: dict[str, object]) -> None:
     """Give a finished draft its labels and its name."""
     key = job.plan.environment_key
-    draft = draft_name(shop.root, job.build_id)
     labels = environment_labels(key, facts)
     if job.plan.needs_tree:
         labels = image_labels(job) | labels
-    context = shop.folder / "empty"
-    await asyncio.to_thread(context.mkdir)
     try:
-        await shop.build(render("labelled.j2", image=draft, labels=labels), context, environment_name(key))
+        await shop.maker.label(shop.draft, shop.maker.name(ENVIRONMENTS, key), labels)
     finally:
-        await asyncio.shield(shop.docker.untag(draft))
+        await asyncio.shield(shop.maker.untag(shop.draft))
 
 
 def _dockerfile_failed(path: str, problem: StepFailed) -> BinderyError:

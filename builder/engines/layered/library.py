@@ -15,12 +15,12 @@ from bindery.errors import BinderyError, InstallFailed
 from builder.buildpacks.repo2docker_steps import LibrarySteps, library_steps
 from builder.dockerfile import render
 from builder.engines.base import BuildJob
-from builder.engines.docker_cli import StepFailed
 from builder.engines.environment import write_files
 from builder.engines.layered.content import failure, has_commit
 from builder.engines.layered.context import write_context
 from builder.engines.layered.environment import finish, work_tree
-from builder.engines.layered.images import draft_name, environment_facts, environment_name, image_labels
+from builder.engines.layered.images import ENVIRONMENTS, LOCK, environment_facts, image_labels
+from builder.engines.layered.making import StepFailed
 from builder.engines.layered.runtime import HOME, USER, Runtimes
 from builder.engines.layered.workshop import Workshop
 from builder.fetch import read_tree
@@ -40,18 +40,18 @@ async def build_environment(job: BuildJob, shop: Workshop, runtimes: Runtimes) -
     await shop.say(f"Building environment {job.plan.environment_key[:12]} as {steps.buildpack} does\n")
     context = shop.folder / "environment"
     await write_environment(job, shop, steps, context)
-    draft = draft_name(shop.root, job.build_id)
+    text = environment_dockerfile(job, shop, runtimes, steps, pack)
     try:
-        await shop.try_build(environment_dockerfile(job, shop, runtimes, steps, pack), context, draft)
+        files = await shop.try_build(text, context, shop.draft, reads=(LOCK,))
     except StepFailed as problem:
         raise _meaning(job, problem) from problem
-    await finish(job, shop, await environment_facts(shop.docker, draft))
+    await finish(job, shop, environment_facts(files))
 
 
 async def build_image(job: BuildJob, shop: Workshop) -> None:
     """Make the image of a commit whose environment is there."""
     steps = await read_steps(job, shop)
-    environment = environment_name(job.plan.environment_key)
+    environment = shop.maker.name(ENVIRONMENTS, job.plan.environment_key)
     same = job.plan.needs_tree and await has_commit(job, shop, environment)
     context = shop.folder / "image"
     await write_content(job, shop, context, same=same)
@@ -152,9 +152,9 @@ async def _pack(steps: LibrarySteps, shop: Workshop, runtimes: Runtimes) -> str:
     """The name of the pack image for these steps, made if it is not there."""
     text = pack_dockerfile(shop, runtimes, steps)
     parts = [runtimes.key, text, json.dumps({place: data.hex() for place, data in sorted(steps.files.items())})]
-    name = f"{PACKS}:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}"
+    name = shop.maker.name(PACKS, hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16])
     async with shop.alone(name):
-        if await shop.docker.image(name) is None:
+        if await shop.maker.image(name) is None:
             begun = time.monotonic()
             await shop.say(f"Making the base of all {steps.buildpack} repositories like this one\n")
             context = shop.folder / "pack"

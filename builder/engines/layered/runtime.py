@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bindery import __version__
-from bindery.errors import PythonUnavailable, ToolMissing
+from bindery.errors import PythonUnavailable
 from bindery.settings import BuildSettings
 from builder.dockerfile import render
-from builder.engines.docker_cli import PULL_SECONDS, Docker, Image
-from builder.engines.docker_files import read_file
 from builder.engines.interpreters import find_downloads
 from builder.engines.layered.context import copy_program, linux_uv, tools_digest, write_context
+from builder.engines.layered.making import Image, ImageMaker
 from builder.engines.layered.workshop import Workshop
 from builder.engines.uv import find_uv
 
@@ -46,7 +45,7 @@ _KEY_LENGTH = 16
 class Runtimes:
     """What `find_runtimes` found out; `system_python` is "" when it is not known, `key` the key of all runtimes."""
 
-    docker: Docker
+    maker: ImageMaker
     settings: BuildSettings
     os_image: Image
     system_python: str
@@ -88,15 +87,15 @@ class Runtimes:
 
     async def get(self, python: str, shop: Workshop) -> str:
         """The name of the runtime image for a Python, made if it is not there."""
-        base = f"{RUNTIMES}:{self.key}"
+        base = self.maker.name(RUNTIMES, self.key)
         async with shop.alone(base):
-            if await self.docker.image(base) is None:
+            if await self.maker.image(base) is None:
                 await self._make_base(base, shop)
         if python == self.system_python:
             return base
-        name = f"{base}-py{python}"
+        name = self.maker.name(RUNTIMES, f"{self.key}-py{python}")
         async with shop.alone(name):
-            if await self.docker.image(name) is None:
+            if await self.maker.image(name) is None:
                 await self._make_python(python, base, name, shop)
         return name
 
@@ -138,29 +137,17 @@ class Runtimes:
         return render("python.j2", stage=stage, runtime=base, python=python, uv_cache=shop.cache_name("0"))
 
 
-async def find_runtimes(docker: Docker, settings: BuildSettings) -> Runtimes:
-    """Bring the OS image here, and find out which Pythons there are. Raises `ToolMissing`."""
-    found, interpreters = await asyncio.gather(_os_image(docker, settings.os_image), _downloads())
-    system = await _system_python(docker, found)
+async def find_runtimes(maker: ImageMaker, settings: BuildSettings) -> Runtimes:
+    """Bring the OS image to where builds can use it, and find out which Pythons there are. Raises `ToolMissing`."""
+    found, interpreters = await asyncio.gather(maker.bring(settings.os_image), _downloads())
+    system = await _system_python(maker, settings.os_image)
     parts = [BUILDER_VERSION, found.id, system, settings.content_folder, tools_digest()]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_KEY_LENGTH]
-    return Runtimes(docker, settings, found, system, tuple(interpreters), key)
+    return Runtimes(maker, settings, found, system, tuple(interpreters), key)
 
 
-async def _os_image(docker: Docker, name: str) -> Image:
-    found = await docker.image(name)
-    if found is None:
-        pulled = await docker.run("pull", "--quiet", name, timeout_seconds=PULL_SECONDS)
-        found = await docker.image(name)
-        if found is None:
-            hint = "Name a Debian or Ubuntu image that the engine has or can pull: BINDERY_BUILD__OS_IMAGE."
-            reason = pulled.stderr.decode(errors="replace").strip()
-            raise ToolMissing(f"The OS image {name} is not to be had: {reason[:300]}", hint=hint)
-    return found
-
-
-async def _system_python(docker: Docker, image: Image) -> str:
-    release = await read_file(docker, image.id, "/etc/os-release") or b""
+async def _system_python(maker: ImageMaker, image: str) -> str:
+    release = await maker.read_file(image, "/etc/os-release") or b""
     facts = dict(word.split("=", 1) for word in shlex.split(release.decode(errors="replace")) if "=" in word)
     return _SYSTEM_PYTHONS.get((facts.get("ID", ""), facts.get("VERSION_ID", "")), "")
 

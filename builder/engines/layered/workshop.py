@@ -1,4 +1,4 @@
-"""One build's place to work: a folder, the engine, and what keeps two builds from doing the same thing."""
+"""One build's place to work: a folder, who makes its images, and what keeps two builds from doing the same thing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from secrets import token_hex
 
 from bindery.errors import BinderyError, InstallFailed
 from bindery.settings import Settings
-from builder.engines.docker_cli import Docker, Recipe, StepFailed
 from builder.engines.layered.context import Site
+from builder.engines.layered.making import ImageMaker, Recipe, StepFailed
 from builder.engines.leftovers import BUILD_VARIABLE, ROOT_VARIABLE
 from builder.engines.narration import Say
 from builder.engines.uv import failure
@@ -36,10 +36,11 @@ class Locks:
 
 @dataclass(frozen=True)
 class Workshop:
-    """What the steps of one build work with. `folder` is its own; `cache` lasts."""
+    """What the steps of one build work with. `folder` is its own; `cache` lasts; `draft` names what is not finished."""
 
     build_id: str
-    docker: Docker
+    maker: ImageMaker
+    draft: str
     site: Site
     root: Path
     folder: Path
@@ -74,10 +75,14 @@ class Workshop:
         labels: Mapping[str, str] | None = None,
         login: bool = True,
         failed: BinderyError | None = None,
-    ) -> None:
-        """Build an image. A step's failure is raised as `failed`, else as what the installer's words mean."""
+        reads: tuple[str, ...] = (),
+    ) -> Mapping[str, bytes]:
+        """Build an image; returns those of the files `reads` that it has.
+
+        A step's failure is raised as `failed`, else as what the installer's words mean.
+        """
         try:
-            await self.try_build(dockerfile, context, tag, labels=labels, login=login)
+            return await self.try_build(dockerfile, context, tag, labels=labels, login=login, reads=reads)
         except StepFailed as problem:
             raise failed or meaning(problem) from problem
 
@@ -92,7 +97,8 @@ class Workshop:
         secrets: bool = True,
         arguments: Mapping[str, str] | None = None,
         headings: bool = False,
-    ) -> None:
+        reads: tuple[str, ...] = (),
+    ) -> Mapping[str, bytes]:
         """The same; raises `StepFailed` when a step fails."""
         path = self.folder / f"{context.name}.Dockerfile"
         await asyncio.to_thread(path.write_text, dockerfile, encoding="utf-8")
@@ -105,10 +111,11 @@ class Workshop:
             build_args={**self.site.proxies(), **(arguments or {})},
             labels=labels or {},
             headings=headings,
+            reads=reads,
         )
         marks = {BUILD_VARIABLE: self.build_id, ROOT_VARIABLE: str(self.root)}
         limit = self.settings.build.timeout_seconds
-        await self.docker.build(recipe, self.say, timeout_seconds=limit, marks=marks)
+        return await self.maker.build(recipe, self.say, timeout_seconds=limit, marks=marks)
 
 
 def meaning(problem: StepFailed) -> BinderyError:
