@@ -37,6 +37,7 @@ docs: $(VENV)/.installed-dev ## Write the generated parts of the documentation a
 lock: $(VENV)/.installed ## Pin the dependencies anew
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) pyproject.toml -o requirements/serve.txt
+	$(COMPILE) requirements/job.in -c requirements/serve.txt -o requirements/job.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/cluster.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group test --group check -o requirements/dev.txt
 

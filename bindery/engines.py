@@ -40,6 +40,8 @@ class Workbench:
     image_prefix: str = ""
     #: What builds, for the operator.
     description: str = ""
+    #: Whether what builds goes on when the service stops.
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ async def chosen(settings: Settings) -> Settings:
 async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     """The engine's building side, without anything running. Raises `ToolMissing` when the engine is not there."""
     if settings.engine is EngineName.KUBERNETES:
-        raise EngineCannotServe("The kubernetes engine cannot build yet.", hint="Use --engine docker.")
+        async with _cluster_workbench(settings) as bench:
+            yield bench
+        return
     if settings.engine is not EngineName.DOCKER:
         yield Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
         return
@@ -80,16 +84,31 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     from builder.engines.docker import DockerEngine
     from builder.engines.docker_shelved import ShelvedDockerEngine
     from builder.engines.docker_stock import DockerStock
+    from builder.engines.shelved_content import Composer
 
     docker = await DockerEngine.open(settings)
     async with _shelf(settings) as shelf:
         builder: EnvironmentBuilder = docker
         if shelf is not None:
-            builder = ShelvedDockerEngine(
-                docker, shelf, settings.data_dir, settings.build.content_folder, settings.fetch
-            )
+            composer = Composer(shelf, settings.data_dir, settings.build.content_folder, settings.fetch)
+            builder = ShelvedDockerEngine(docker, shelf, composer)
         prefix = "" if shelf is None else shelf.prefix
         yield Workbench(builder, DockerStock(docker.docker, shelf), prefix, docker.docker.description)
+
+
+@contextlib.asynccontextmanager
+async def _cluster_workbench(settings: Settings) -> AsyncIterator[Workbench]:
+    from bindery.cluster import Cluster
+    from builder.engines.kubernetes import KubernetesEngine
+    from builder.engines.registry_stock import RegistryStock
+
+    async with Cluster(settings.kubernetes) as cluster, _shelf(settings) as shelf:
+        if shelf is None:
+            hint = "Name one that builds and nodes reach: BINDERY_REGISTRY__URL."
+            raise ToolMissing("The kubernetes engine keeps its images in a registry, and there is none.", hint=hint)
+        builder = await KubernetesEngine.open(settings, cluster, shelf)
+        description = f"Jobs in namespace {cluster.namespace}, by {settings.kubernetes.build.back_end}"
+        yield Workbench(builder, RegistryStock(shelf), shelf.prefix, description, lasting=True)
 
 
 @contextlib.asynccontextmanager

@@ -265,6 +265,14 @@ class BuildTimedOut(BinderyError):
     status = 504
 
 
+class BuildOutOfMemory(BinderyError):
+    """The build needed more memory than this service gives one."""
+
+    code = "build_out_of_memory"
+    status = 422
+    default_hint = "Install less at a time, or wheels instead of sources; the operator can give builds more memory."
+
+
 class BuildInterrupted(BinderyError):
     """The service stopped during the build, and too many attempts did not finish."""
 

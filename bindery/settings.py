@@ -232,6 +232,40 @@ class PodSettings(_Section):
     )
 
 
+class BuildBackEnd(StrEnum):
+    BUILDAH = "buildah"
+    BUILDKIT = "buildkit"
+    DOCKER = "docker"
+
+
+class BuildPodSettings(PodSettings):
+    image: str = Field("", description="Image of the builds' Jobs, made of helm/images/builder.")
+    back_end: BuildBackEnd = Field(
+        BuildBackEnd.BUILDAH, description="What carries out Dockerfiles in a Job: buildah, buildkit or docker."
+    )
+    address: str = Field(
+        "",
+        description="Where BuildKit (tcp://host:port) or Docker (unix:///var/run/docker.sock, of the node) listens.",
+    )
+    as_root: bool = Field(
+        False, description="Buildah: run as root with the usual capabilities, for nodes without user namespaces."
+    )
+    memory_bytes: int = Field(4096 * MIB, ge=128 * MIB, description="Memory that one build may use, in bytes.")
+    memory_request_bytes: int = Field(
+        1024 * MIB, ge=0, description="Memory that a node keeps free for each build, in bytes; at most its limit."
+    )
+    cpus: float = Field(2.0, gt=0, description="Processors that one build may use; fractions are allowed.")
+    cpu_request: float = Field(
+        0.5, ge=0, description="Processors that a node keeps free for each build; at most its limit."
+    )
+    storage_bytes: int = Field(
+        20 * 1024 * MIB, ge=256 * MIB, description="Disk of its node that one build may use, in bytes."
+    )
+    keep_seconds: int = Field(
+        600, ge=0, description="How long, in seconds, the cluster keeps a Job that has ended and that nobody removed."
+    )
+
+
 class KubernetesSettings(_Section):
     namespace: str = Field("", description="Namespace of builds and sessions; empty: the one of the login.")
     kubeconfig: Path | None = Field(
@@ -259,7 +293,7 @@ class KubernetesSettings(_Section):
         0.1, ge=0, description="Processors that a node keeps free for each session; at most its limit."
     )
     session: PodSettings = Field(default_factory=PodSettings, description="Pods of sessions.")
-    build: PodSettings = Field(default_factory=PodSettings, description="Pods of builds.")
+    build: BuildPodSettings = Field(default_factory=BuildPodSettings, description="Jobs of builds.")
 
 
 class RegistrySettings(_Section):

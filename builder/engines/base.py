@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,19 @@ from builder.plan import Plan, PlanContext
 from db.events import Event
 
 
+@dataclass
+class Handover:
+    """Whether a build that is stopped here goes on elsewhere: then what runs outside of this process is left alone."""
+
+    wanted: bool = False
+
+
 @dataclass(frozen=True)
 class BuildJob:
-    """One build as an engine sees it. `repository` is a bare Git repository on this machine that has `commit`."""
+    """One build as an engine sees it. `repository` is a bare Git repository on this machine that has `commit`.
+
+    `told` says what of a log outside of this process the build's own log has already: its name, and a line's number.
+    """
 
     build_id: str
     #: The image's reference, `name:tag`.
@@ -23,6 +33,8 @@ class BuildJob:
     commit: str
     repo_url: str
     ref_url: str
+    told: Mapping[str, int] = field(default_factory=dict)
+    handover: Handover = field(default_factory=Handover)
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,8 @@ class EnvironmentBuilder(Protocol):
     - `environment` and `image` are idempotent: what is there already is not made again.
     - They yield events as work goes on and raise `BinderyError` when it cannot be done; after an error or a kill at any
       moment nothing that looks finished is left.
-    - When their generator is closed or its task cancelled, everything they started has ended.
+    - When their generator is closed or its task cancelled, everything they started has ended, unless the job is handed
+      over and runs where another worker finds it.
     """
 
     @property

@@ -18,7 +18,7 @@ from bindery.process import Finished, ProcessTimeout, run, run_lines
 from builder.dockerfile import MAX_VALUE, render
 from builder.engines.docker_files import copied_file
 from builder.engines.docker_progress import Progress
-from builder.engines.layered.making import Image, Recipe, StepFailed
+from builder.engines.layered.making import NO_SPACE, Image, Recipe, StepFailed
 
 #: Seconds for a question to the engine.
 ASK_SECONDS = 60.0
@@ -31,7 +31,6 @@ _AWAY = re.compile(
     r"permission denied while trying to connect",
     re.IGNORECASE,
 )
-_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|os error 28\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ async def _probe(program: Path, environment: Mapping[str, str]) -> Docker:
 
 
 def _check(words: str) -> None:
-    if _NO_SPACE.search(words):
+    if NO_SPACE.search(words):
         raise DiskFull("There is no space left for images.", hint="The operator has to free space: docker system df")
     if _AWAY.search(words):
         raise away(words.splitlines()[-1] if words else "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bindery.errors import RegistryRefused
 from builder.engines.docker_cli import Docker
+from builder.engines.registry_images import architecture
 from registry.client import RegistryClient
 from registry.compose import Composed, ConfigChanges, compose
 from registry.layer import Part, make_layer
@@ -17,7 +17,6 @@ from registry.names import Location, Reference
 #: How long pushing an image may take, in seconds.
 PUSH_SECONDS = 3600.0
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LINE = 120
 
 Say = Callable[[str], Awaitable[None]]
@@ -79,9 +78,8 @@ class Shelf:
         path = scratch / "content.tar.gz"
         layer = await make_layer(content, path)
         try:
-            architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
             return await compose(
-                self.client, self.environment(key), target, [layer], changes, architecture=architecture
+                self.client, self.environment(key), target, [layer], changes, architecture=architecture()
             )
         finally:
             path.unlink(missing_ok=True)

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from bindery.settings import FetchSettings
 from builder.engines.base import BuildJob, EnvironmentInfo
-from builder.engines.commit_content import CommitContent
 from builder.engines.docker import DockerEngine
 from builder.engines.docker_images import environment_name
 from builder.engines.docker_registry import PUSH_SECONDS, Shelf
-from builder.engines.installer import disk_errors
-from builder.engines.layered.images import image_labels
 from builder.engines.narration import Say, narrate
-from builder.plan import Kind, Plan, PlanContext
+from builder.engines.shelved_content import Composer, is_composed
+from builder.plan import Plan, PlanContext
 from db.events import Event
-from registry.compose import ConfigChanges
-from registry.directory import remove_tree
 from registry.names import Reference
-
-#: Kinds whose environments know where a repository's files and their start script go.
-_COMPOSED = frozenset({Kind.PYTHON, Kind.PIPFILE})
 
 
 @dataclass(frozen=True)
@@ -39,9 +29,7 @@ class ShelvedDockerEngine:
 
     engine: DockerEngine
     shelf: Shelf
-    root: Path
-    content_folder: str
-    limits: FetchSettings
+    composer: Composer
 
     @property
     def context(self) -> PlanContext:
@@ -69,7 +57,7 @@ class ShelvedDockerEngine:
         target = self.shelf.environment(key)
         if await self.shelf.has(target):
             yield Event("building", f"Environment {key[:12]} is in the registry: reused\n")
-            work = [] if _composed(job.plan) else [narrate(partial(self._pull, key))]
+            work = [] if is_composed(job.plan) else [narrate(partial(self._pull, key))]
         else:
             work = [self.engine.environment(job), self._push(environment_name(key), target)]
         async for event in _each(work):
@@ -81,8 +69,8 @@ class ShelvedDockerEngine:
         if await self.shelf.has(target):
             yield Event("building", f"Image {job.image} is in the registry: reused\n")
             return
-        if _composed(job.plan):
-            work = [narrate(partial(self._compose, job, target))]
+        if is_composed(job.plan):
+            work = [narrate(partial(self.composer.compose, job, target))]
         else:
             work = [self.engine.image(job), self._push(job.image, target)]
         async for event in _each(work):
@@ -105,25 +93,6 @@ class ShelvedDockerEngine:
             async for event in events:
                 yield Event("pushing", event.message)
 
-    async def _compose(self, job: BuildJob, target: Reference, say: Say) -> None:
-        folder = self.root / "builds" / job.build_id / "content"
-        await say(f"Adding the repository's files at {job.commit[:12]}\n")
-        try:
-            with disk_errors():
-                await asyncio.to_thread(remove_tree, folder)
-                await asyncio.to_thread(folder.mkdir, parents=True)
-                content = CommitContent(job, self.root, folder, self.content_folder.strip("/"), self.limits, say)
-                start = job.plan.start
-                changes = ConfigChanges(
-                    labels=image_labels(job),
-                    env={"R2D_ENTRYPOINT": f"{self.content_folder}/{start}"} if start else {},
-                )
-                parts = await content.parts()
-                done = await self.shelf.compose(job.plan.environment_key, target, parts, changes, folder)
-        finally:
-            await asyncio.shield(asyncio.to_thread(remove_tree, folder))
-        await say(f"Stored {done.reference.repository}, {done.uploaded / 2**20:.1f} MiB new\n")
-
 
 async def _each(works: Sequence[AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
     """What one does after the other."""
@@ -131,8 +100,3 @@ async def _each(works: Sequence[AsyncGenerator[Event, None]]) -> AsyncGenerator[
         async with aclosing(work) as events:
             async for event in events:
                 yield event
-
-
-def _composed(plan: Plan) -> bool:
-    """Whether an image is its environment and the repository's files, and nothing has to run."""
-    return plan.kind in _COMPOSED and plan.post_build is None and not plan.needs_tree

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
 
 from db.events import Event
 
@@ -13,6 +14,22 @@ from db.events import Event
 Say = Callable[[str], Awaitable[None]]
 
 PHASE = "building"
+
+
+class Line(str):
+    """A line that gives its event further fields."""
+
+    __slots__ = ("fields",)
+
+    def __new__(cls, text: str, **fields: Any) -> Line:
+        """The line of this text."""
+        line = super().__new__(cls, text)
+        line.fields = fields
+        return line
+
+    fields: Mapping[str, Any]
+
+
 _WAITING_LINES = 1000
 
 
@@ -33,7 +50,7 @@ async def narrate(work: Callable[[Say], Awaitable[None]]) -> AsyncGenerator[Even
     task = asyncio.create_task(do())
     try:
         while (line := await _next(lines, task)) is not None:
-            yield Event(PHASE, line)
+            yield Event(PHASE, str(line), line.fields if isinstance(line, Line) else {})
         await task
     finally:
         if not task.done():

@@ -17,10 +17,11 @@ from bindery.settings import BuildSettings, Settings
 from builder import detect
 from builder.engines.base import BuildJob, EnvironmentBuilder
 from builder.engines.docker import DockerEngine
+from builder.engines.kubernetes import KubernetesEngine
 from builder.engines.process import ProcessEngine
 from builder.fetch import read_tree
 from db.events import Event
-from tests.support import docker
+from tests.support import cluster_builds, docker
 from tests.support.wait import until
 
 BUILD_SECONDS = 300.0
@@ -32,12 +33,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("contract") / "data"
 
 
-@pytest.fixture(params=["process", "docker"])
+@pytest.fixture(params=["process", "docker", "kubernetes"])
 async def builder(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[EnvironmentBuilder]:
     """Each engine, on a data directory that its tests here share."""
     folder = data_dir / request.param
     if request.param == "process":
         yield await ProcessEngine.open(Settings(data_dir=folder))
+        return
+    if request.param == "kubernetes":
+        async with cluster_builds.building(cluster_builds.settings(folder, "bindery-tests")) as engine:
+            yield engine
         return
     settings = Settings(data_dir=folder, build=BuildSettings(os_image=docker.os_image()))
     yield await DockerEngine.open(settings, docker.engine().environment)
@@ -120,7 +125,10 @@ async def planned(builder: EnvironmentBuilder, folder: Path, files: dict[str, st
     builder.check(plan)
     number = f"{os.getpid()}-{next(NUMBERS)}"
     url = "https://example.org/people/thing"
-    return BuildJob(f"build-{number}", f"bindery-test-contract:{number}", plan, folder / ".git", commit, url, url)
+    prefix = builder.shelf.prefix if isinstance(builder, KubernetesEngine) else ""
+    return BuildJob(
+        f"build-{number}", f"{prefix}bindery-test-contract:{number}", plan, folder / ".git", commit, url, url
+    )
 
 
 async def drain(events: AsyncGenerator[Event, None]) -> list[str]:

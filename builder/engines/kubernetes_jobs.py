@@ -1,0 +1,123 @@
+"""The Jobs of builds: made once, held by the builds that want them, adopted, and removed by the last one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any
+
+from bindery import pods
+from bindery.cluster import Cluster
+from bindery.errors import ClusterRefused
+from bindery.settings import KubernetesSettings
+from builder.engines.kubernetes_follow import find
+from builder.engines.kubernetes_job import HOLD, Parcel, build_labels, job, owned, secret
+
+_MERGE = "application/merge-patch+json"
+_CONFLICT = 409
+_MISSING = 404
+#: How long, in seconds, a Job that is being removed may still be there.
+_GONE_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The Jobs of one service's builds."""
+
+    cluster: Cluster
+    settings: KubernetesSettings
+    #: Nodes that builds were seen on.
+    nodes: set[str] = field(default_factory=set)
+
+    async def adopt(self, name: str, build_id: str) -> bool:
+        """Hold the Job of this name for a build; False when there is none. One that is being removed is waited for."""
+        for _ in range(int(_GONE_SECONDS / _LOOK_SECONDS)):
+            found = await find(self.cluster, "jobs", name)
+            if found is None:
+                return False
+            if "deletionTimestamp" not in found["metadata"]:
+                return await self._hold(name, build_id)
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise ClusterRefused(f"The cluster does not remove the Job {name}.", answer=_CONFLICT)
+
+    async def make(self, name: str, build_id: str, parcel: Parcel) -> None:
+        """Make the Job, and the Secret that goes with it; or hold the one that somebody else has made meanwhile."""
+        secret_name = f"{name}-{token_hex(4)}"
+        await self._create("secrets", secret(self.settings, secret_name, parcel))
+        try:
+            body = job(self.settings, name, secret_name, parcel.order, build_id, await self._nodes())
+            made = await self._create("jobs", body)
+        except BaseException as problem:
+            await asyncio.shield(self._remove("secrets", secret_name))
+            if isinstance(problem, ClusterRefused) and problem.answer == _CONFLICT:
+                await self.adopt(name, build_id)
+                return
+            raise
+        owner = owned(secret_name, name, made["metadata"]["uid"])
+        await self._patch("secrets", secret_name, owner)
+
+    async def release(self, name: str, build_id: str) -> None:
+        """Hold the Job no more; without anybody else who does, it is removed with all that belongs to it."""
+        try:
+            left = await self._patch("jobs", name, {"metadata": {"annotations": {f"{HOLD}{build_id}": None}}})
+        except ClusterRefused as problem:
+            if problem.answer == _MISSING:
+                return
+            raise
+        if not holders(left):
+            await self._remove("jobs", name, left["metadata"]["resourceVersion"])
+
+    async def reap(self, running: Collection[str]) -> None:
+        """Remove the Jobs that no running build holds, and Secrets that belong to no Job."""
+        for item in await self._list("jobs"):
+            if not set(holders(item)) & set(running):
+                await self._remove("jobs", item["metadata"]["name"])
+        for item in await self._list("secrets"):
+            if not item["metadata"].get("ownerReferences"):
+                await self._remove("secrets", item["metadata"]["name"])
+
+    async def _hold(self, name: str, build_id: str) -> bool:
+        try:
+            await self._patch("jobs", name, {"metadata": {"annotations": {f"{HOLD}{build_id}": "wanted"}}})
+        except ClusterRefused as problem:
+            if problem.answer == _MISSING:
+                return False
+            raise
+        return True
+
+    async def _nodes(self) -> set[str]:
+        """Nodes that builds ran on lately, by their pods: the nodes themselves are not ours to list."""
+        seen = {(item.get("spec") or {}).get("nodeName") for item in await self._list("pods")}
+        self.nodes.update(node for node in seen if node)
+        return self.nodes
+
+    async def _list(self, kind: str) -> list[dict[str, Any]]:
+        query = {"labelSelector": pods.selector(build_labels(self.settings))}
+        items: list[dict[str, Any]] = (await self.cluster.ask("GET", self.cluster.path(kind), query=query))["items"]
+        return items
+
+    async def _create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self.cluster.ask("POST", self.cluster.path(kind), body=body)
+
+    async def _patch(self, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self.cluster.ask("PATCH", self.cluster.path(kind, name), body=body, content_type=_MERGE)
+
+    async def _remove(self, kind: str, name: str, version: str = "") -> None:
+        """Remove something; what is gone already, or was taken by somebody else since `version`, is no error."""
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if version:
+            body["preconditions"] = {"resourceVersion": version}
+        try:
+            await self.cluster.ask("DELETE", self.cluster.path(kind, name), body=body)
+        except ClusterRefused as problem:
+            if problem.answer not in (_MISSING, _CONFLICT):
+                raise
+
+
+def holders(found: dict[str, Any]) -> list[str]:
+    """The builds that hold a Job."""
+    annotations = found["metadata"].get("annotations") or {}
+    return [name.removeprefix(HOLD) for name in annotations if name.startswith(HOLD)]

@@ -1,0 +1,226 @@
+"""Images made by Jobs of a cluster and kept in a registry."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bindery.errors import (
+    BinderyError,
+    BuildInterrupted,
+    BuildTimedOut,
+    DiskFull,
+    InternalError,
+    RegistryRefused,
+    ToolMissing,
+)
+from bindery.settings import Settings
+from builder.engines import kubernetes_status as status
+from builder.engines.base import Handover
+from builder.engines.kubernetes_follow import Follower, Limits
+from builder.engines.kubernetes_job import Parcel, job_name
+from builder.engines.kubernetes_jobs import Jobs
+from builder.engines.layered.making import Image, Recipe, StepFailed
+from builder.engines.registry_images import RegistryImages
+from builder.job.order import CONTEXT, DOCKERFILE, Order
+from builder.job.records import Reason, Verdict
+from registry.credentials import CredentialSource
+from registry.folder import folder_items
+from registry.layer import Part, make_layer
+from registry.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
+from registry.names import Reference
+from registry.uploads import BytesSource, FileSource
+
+CONTEXTS = "bindery/context"
+#: How often a Job is made anew whose pod was lost.
+ATTEMPTS = 3
+_EMPTY = b"{}"
+
+
+@dataclass(frozen=True)
+class KubernetesMaker:
+    """The `ImageMaker` of one build on a cluster."""
+
+    jobs: Jobs
+    images: RegistryImages
+    settings: Settings
+    credentials: CredentialSource
+    build_id: str = ""
+    told: Mapping[str, int] = field(default_factory=dict)
+    handover: Handover = field(default_factory=Handover)
+
+    def name(self, repository: str, tag: str) -> str:
+        """See `ImageMaker`."""
+        return self.images.name(repository, tag)
+
+    async def image(self, name: str) -> Image | None:
+        """See `ImageMaker`."""
+        return await self.images.image(name)
+
+    async def bring(self, name: str) -> Image:
+        """See `ImageMaker`."""
+        return await self.images.bring(name)
+
+    async def read_file(self, name: str, path: str) -> bytes | None:
+        """See `ImageMaker`."""
+        return await self.images.read_file(name, path)
+
+    async def label(self, image: str, name: str, labels: Mapping[str, str]) -> None:
+        """See `ImageMaker`."""
+        await self.images.label(image, name, labels)
+
+    async def untag(self, *names: str) -> None:
+        """See `ImageMaker`."""
+        await self.images.untag(*names)
+
+    async def build(
+        self,
+        recipe: Recipe,
+        on_line: Callable[[str], Awaitable[None]],
+        *,
+        timeout_seconds: float,
+        marks: Mapping[str, str] | None = None,
+    ) -> Mapping[str, bytes]:
+        """See `ImageMaker`. A Job of the same image that runs already is followed; one whose pod was lost is made anew.
+
+        Where the build is handed over to another worker, its Job is left alone.
+        """
+        text = await asyncio.to_thread(recipe.dockerfile.read_text, encoding="utf-8")
+        name = job_name(self.settings.kubernetes.instance, recipe.tag, text)
+        told = self.told.get(name, 0)
+        for attempt in range(ATTEMPTS):
+            try:
+                if not await self.jobs.adopt(name, self.build_id):
+                    if attempt and (files := await self._made_meanwhile(recipe)) is not None:
+                        return files
+                    await self._make(name, recipe, timeout_seconds)
+                    told = 0
+                limits = Limits(
+                    self.settings.kubernetes.schedule_timeout_seconds,
+                    self.settings.kubernetes.build.memory_bytes,
+                    self.settings.kubernetes.build.image,
+                )
+                verdict = await Follower(self.jobs.cluster, name, limits, on_line, told).follow()
+            except asyncio.CancelledError:
+                if not self.handover.wanted:
+                    await asyncio.shield(self._leave(name))
+                raise
+            except BinderyError:
+                await asyncio.shield(self._leave(name))
+                raise
+            await asyncio.shield(self._leave(name))
+            if verdict is not None:
+                return _files(verdict)
+            told = 0
+            await on_line("The cluster has lost the build's pod: building again\n")
+        raise BuildInterrupted(f"The cluster lost the build's pod {ATTEMPTS} times.")
+
+    async def _made_meanwhile(self, recipe: Recipe) -> Mapping[str, bytes] | None:
+        """What another build that shared the Job has made of it."""
+        if await self.image(recipe.tag) is None:
+            return None
+        found = {path: await self.read_file(recipe.tag, path) for path in recipe.reads}
+        return {path: data for path, data in found.items() if data is not None}
+
+    async def _make(self, name: str, recipe: Recipe, timeout_seconds: float) -> None:
+        context = await self._upload(name, recipe)
+        chosen = self.settings.kubernetes.build
+        target = Reference.parse(recipe.tag)
+        order = Order(
+            context=str(context),
+            target=recipe.tag,
+            back_end=chosen.back_end,
+            address=chosen.address,
+            reads=recipe.reads,
+            build_args=recipe.build_args,
+            labels=recipe.labels,
+            plain_http=self._plain_http(),
+            headings=recipe.headings,
+            timeout_seconds=timeout_seconds,
+        )
+        secrets = {key: await asyncio.to_thread(path.read_bytes) for key, path in recipe.secrets.items()}
+        bundle = self.settings.build.ca_bundle
+        authorities = None if bundle is None else await asyncio.to_thread(bundle.read_bytes)
+        parcel = Parcel(order, await self._logins(target), secrets, authorities)
+        await self.jobs.make(name, self.build_id, parcel)
+
+    async def _upload(self, name: str, recipe: Recipe) -> Reference:
+        """Bring Dockerfile and context into the registry, for the Job to take from there."""
+        target = Reference.parse(self.name(CONTEXTS, name))
+        client = self.images.client
+        with tempfile.TemporaryDirectory(prefix="context-", dir=recipe.dockerfile.parent) as scratch:
+            folder = Path(scratch) / "recipe"
+            await asyncio.to_thread(_copy, recipe.dockerfile, folder / "Dockerfile")
+            parts = [Part(CONTEXT, folder_items(recipe.context)), Part(DOCKERFILE.split("/")[0], folder_items(folder))]
+            layer = await make_layer(parts, Path(scratch) / "layer.tar.gz")
+            await client.upload(target.repository, FileSource(layer.path, layer.digest, layer.size))
+        config = BytesSource(_EMPTY)
+        await client.upload(target.repository, config)
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
+            "layers": [layer.descriptor(OCI_LAYER).document()],
+        }
+        await client.put_manifest(target, Manifest.write(document))
+        return target
+
+    async def _logins(self, target: Reference) -> bytes | None:
+        """A Docker config.json with nothing but the login for the image's own registry."""
+        found = await self.credentials.find(target.repository)
+        if found is None:
+            return None
+        if found.identity_token is not None:
+            entry = {"identitytoken": found.identity_token.get_secret_value(), "username": found.username}
+        else:
+            pair = f"{found.username}:{found.password.get_secret_value()}"
+            entry = {"auth": base64.b64encode(pair.encode()).decode()}
+        return json.dumps({"auths": {target.repository.host: entry}}).encode()
+
+    def _plain_http(self) -> tuple[str, ...]:
+        hosts = list(self.settings.registry.plain_http_hosts)
+        if self.settings.registry.url.startswith("http://"):
+            hosts.append(urlsplit(self.settings.registry.url).netloc)
+        return tuple(dict.fromkeys(hosts))
+
+    async def _leave(self, name: str) -> None:
+        """Hold the Job no more, and let its context go."""
+        await self.jobs.release(name, self.build_id)
+        with contextlib.suppress(BinderyError):
+            await self.images.untag(self.name(CONTEXTS, name))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    target.write_bytes(source.read_bytes())
+
+
+def _files(verdict: Verdict) -> Mapping[str, bytes]:
+    """The files of a build that is done; raises what its failure means."""
+    reason, words = verdict.reason, verdict.words
+    if reason is None:
+        return verdict.files
+    if reason is Reason.STEP:
+        raise StepFailed(verdict.output, words)
+    raise _problem(reason, words)
+
+
+def _problem(reason: Reason, words: str) -> BinderyError:
+    if reason is Reason.MEMORY:
+        return status.out_of_memory(words)
+    if reason is Reason.DISK:
+        return DiskFull(words, hint="The operator can give builds more disk: BINDERY_KUBERNETES__BUILD__STORAGE_BYTES.")
+    if reason is Reason.TIME:
+        return BuildTimedOut(words)
+    if reason is Reason.REGISTRY:
+        return RegistryRefused(f"The build cannot use its registry: {words.splitlines()[-1][:300] if words else ''}")
+    if reason is Reason.TOOL:
+        return ToolMissing(words, hint="The operator has to look at BINDERY_KUBERNETES__BUILD__IMAGE.")
+    return InternalError(f"The build's program failed: {words[:300]}")

@@ -1,0 +1,32 @@
+"""What the registry behind a cluster holds of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.engines.docker_registry import Shelf
+from registry.names import Reference
+from registry.retention import Inventory
+
+
+@dataclass(frozen=True)
+class RegistryStock:
+    """The `Stock` of the kubernetes engine. How much a registry keeps is for its own rules: no inventory is taken."""
+
+    shelf: Shelf
+
+    async def inventory(self) -> Inventory:
+        """See `Stock`."""
+        return Inventory((), {})
+
+    async def has(self, reference: str) -> bool:
+        """See `Stock`."""
+        return await self.shelf.has(Reference.parse(reference))
+
+    async def remove_image(self, reference: str) -> None:
+        """See `Stock`."""
+        await self.shelf.remove(Reference.parse(reference))
+
+    async def remove_environment(self, key: str) -> None:
+        """See `Stock`."""
+        await self.shelf.remove(self.shelf.environment(key))

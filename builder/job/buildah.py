@@ -1,0 +1,152 @@
+"""Building with Buildah: no daemon, no privileges where the node knows user namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bindery.errors import BuildTimedOut, DiskFull, ToolMissing
+from bindery.process import Finished, ProcessTimeout, run, run_lines
+from builder.engines.layered.making import NO_SPACE, StepFailed
+from builder.job.back_end import PushFailed, Say, Site
+from builder.job.buildah_progress import BuildahProgress
+from builder.job.order import Order
+
+_IMAGE = "localhost/bindery-build"
+_ASK_SECONDS = 120.0
+_PUSH_SECONDS = 3600.0
+_PUSH_ATTEMPTS = 3
+
+_REGISTRIES = """\
+unqualified-search-registries = ["docker.io"]
+short-name-mode = "permissive"
+"""
+
+
+@dataclass(frozen=True)
+class Buildah:
+    """The `BackEnd` of Buildah with chroot isolation; the storage driver is overlay where that works, else vfs."""
+
+    program: str = "buildah"
+
+    async def build(self, order: Order, site: Site, say: Say) -> None:
+        """See `BackEnd`."""
+        await asyncio.to_thread(_write_registries, site.work, order.plain_http)
+        driver = await self._driver(site)
+        if driver != "overlay":
+            await say("This node cannot stack layers for builds, so each one is copied: it takes longer\n")
+        progress = BuildahProgress(order.headings)
+
+        async def read(line: str) -> None:
+            if told := progress.read(line):
+                await say(told)
+
+        environment = {**self._environment(site, driver), **order.build_args}
+        try:
+            words = [self.program, *build_words(order, site)]
+            code = await run_lines(words, env=environment, timeout_seconds=order.timeout_seconds, on_line=read)
+        except ProcessTimeout as error:
+            raise BuildTimedOut(f"The build took longer than {order.timeout_seconds:g} seconds.") from error
+        except OSError as error:
+            raise ToolMissing(f"Buildah is not in the builder's image: {error}") from error
+        if code != 0:
+            output, said = "".join(progress.output), "\n".join(progress.words)
+            if NO_SPACE.search(f"{said}\n{output[-2000:]}"):
+                raise DiskFull("The build's node has no space left.")
+            raise StepFailed(output, said)
+
+    async def read(self, order: Order, site: Site, path: str) -> bytes | None:
+        """See `BackEnd`. The image's own `cat` says it: that works with whatever rights Buildah has."""
+        made = await self._ask(site, "from", "--pull-never", "--quiet", _IMAGE)
+        container = made.stdout.decode().strip()
+        if made.returncode != 0 or not container:
+            return None
+        place = str(PurePosixPath("/", path))
+        said = await self._ask(site, "run", "--isolation", "chroot", "--user", "0", container, "--", "cat", place)
+        await self._ask(site, "rm", container)
+        return said.stdout if said.returncode == 0 else None
+
+    async def push(self, order: Order, site: Site, say: Say) -> None:
+        """See `BackEnd`."""
+        ended = Finished(1)
+        for _ in range(_PUSH_ATTEMPTS):
+            ended = await self._ask(
+                site, "push", "--quiet", *_logins(site), _IMAGE, f"docker://{order.target}", seconds=_PUSH_SECONDS
+            )
+            if ended.returncode == 0:
+                return
+        raise PushFailed(ended.stderr.decode(errors="replace").strip())
+
+    async def _ask(self, site: Site, *words: str, seconds: float = _ASK_SECONDS) -> Finished:
+        environment = self._environment(site, await self._driver(site))
+        return await run([self.program, *words], env=environment, timeout_seconds=seconds)
+
+    async def _driver(self, site: Site) -> str:
+        """The storage driver of this Job, found out once."""
+        kept = site.work / "driver"
+        if not kept.exists():
+            words = [self.program, "info"]
+            try:
+                tried = await run(words, env=self._environment(site, "overlay"), timeout_seconds=_ASK_SECONDS)
+            except OSError as error:
+                raise ToolMissing(f"Buildah is not in the builder's image: {error}") from error
+            kept.write_text("overlay" if tried.returncode == 0 else "vfs", encoding="ascii")
+        return kept.read_text(encoding="ascii")
+
+    def _environment(self, site: Site, driver: str) -> dict[str, str]:
+        storage = site.work / "storage.conf"
+        if not storage.exists() or driver not in storage.read_text(encoding="utf-8"):
+            storage.write_text(storage_settings(site.work, driver), encoding="utf-8")
+        return {
+            **site.environment,
+            "BUILDAH_ISOLATION": "chroot",
+            "CONTAINERS_STORAGE_CONF": str(storage),
+            "CONTAINERS_REGISTRIES_CONF": str(site.work / "registries.conf"),
+            "XDG_RUNTIME_DIR": str(site.work / "run"),
+            "TMPDIR": str(site.work / "tmp"),
+            "NO_COLOR": "1",
+        }
+
+
+def storage_settings(work: Path, driver: str) -> str:
+    """Where Buildah keeps layers, and how."""
+    places = f'graphroot = "{work}/storage"\nrunroot = "{work}/run"\nrootless_storage_path = "{work}/storage"\n'
+    return f'[storage]\ndriver = "{driver}"\n{places}'
+
+
+def registry_settings(plain_http: Sequence[str]) -> str:
+    """Which registries are spoken to without TLS, and where short names lead."""
+    tables = (f'\n[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in plain_http)
+    return _REGISTRIES + "".join(tables)
+
+
+def build_words(order: Order, site: Site) -> list[str]:
+    """The command line of a build, without the program."""
+    words = ["build", "--isolation", "chroot", "--format", "docker", "--tag", _IMAGE, "--file", str(site.dockerfile)]
+    words += _logins(site)
+    if order.cache:
+        words += ["--layers", "--cache-from", order.cache, "--cache-to", order.cache]
+    else:
+        words += ["--layers=false"]
+    words += _options("--secret", (f"id={name},src={path}" for name, path in site.secrets.items()))
+    # Only the name: the value is in the environment.
+    words += _options("--build-arg", order.build_args)
+    words += _options("--label", (f"{name}={value}" for name, value in order.labels.items()))
+    return [*words, str(site.context)]
+
+
+def _options(name: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (name, value)]
+
+
+def _logins(site: Site) -> list[str]:
+    path = site.logins / "config.json"
+    return ["--authfile", str(path)] if path.exists() else []
+
+
+def _write_registries(work: Path, plain_http: Sequence[str]) -> None:
+    for name in ("run", "tmp"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+    (work / "registries.conf").write_text(registry_settings(plain_http), encoding="utf-8")
