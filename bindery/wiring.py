@@ -18,7 +18,7 @@ from sqlalchemy import text
 from starlette.types import ASGIApp
 
 from bindery import __version__
-from bindery.engines import Engine, engine
+from bindery.engines import Engine, Workbench, engine
 from bindery.housekeeping import Housekeeping, RecordKeeping
 from bindery.record_pages import RecordPages
 from bindery.settings import MIB, Settings
@@ -168,7 +168,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
         await stored.builds.release()
         await PreviewStore(stored.database, stored.wakeups).release()
-        await running.workbench.builder.reap(())
+        await _reap(running.workbench, stored.builds)
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, resolver, metrics)
         site = _site(settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored)
@@ -188,6 +188,12 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
             )
         )
         yield Service(create_app(site), traffic)
+
+
+async def _reap(bench: Workbench, builds: BuildStore) -> None:
+    """Remove what earlier services left of builds, but for what goes on without them and is still wanted."""
+    wanted = [build.id for build in await builds.unfinished()] if bench.lasting else []
+    await bench.builder.reap(wanted)
 
 
 def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Activity, metrics: Metrics) -> Controller:

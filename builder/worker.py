@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, Build
 from bindery.settings import BuildSettings, FetchSettings
 from builder.build_log import BuildLog
 from builder.documents.desk import Desk, Reading
-from builder.engines.base import BuildJob, EnvironmentBuilder
+from builder.engines.base import BuildJob, EnvironmentBuilder, Handover
 from builder.fetch import Tell, read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.planning import plan_for
 from builder.providers.base import Provider, Resolved
 from builder.providers.over_git import from_git
+from builder.told import told
 from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
 from db.environments import EnvironmentRecord, EnvironmentStore
 from db.events import Event, Failure
@@ -139,10 +140,10 @@ class Worker:
         return state
 
     async def _attempt(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> BinderyError | None:
-        limit = self._shop.build.timeout_seconds
+        limit, handover = self._shop.build.timeout_seconds, Handover()
         try:
-            async with asyncio.timeout(limit):
-                await self._attended(build, self._steps(build, folder, lines, reading))
+            async with asyncio.timeout(limit) as clock:
+                await self._attended(build, self._steps(build, folder, lines, reading, handover), handover, clock)
         except BinderyError as error:
             return error
         except LeaseLost:
@@ -153,13 +154,21 @@ class Worker:
             return _internal(build, error)
         return None
 
-    async def _attended(self, build: Build, steps: Coroutine[Any, Any, None]) -> None:
-        """Run the steps while the lease is renewed; a lost lease or a wish to cancel ends them."""
+    async def _attended(
+        self, build: Build, steps: Coroutine[Any, Any, None], handover: Handover, clock: asyncio.Timeout
+    ) -> None:
+        """Run the steps while the lease is renewed; a lost lease or a wish to cancel ends them.
+
+        Where it is only this worker that stops, another one goes on with what runs elsewhere.
+        """
         work = asyncio.create_task(steps)
         keep = asyncio.create_task(self._keep(build))
         try:
             await asyncio.wait({work, keep}, return_when=asyncio.FIRST_COMPLETED)
             await (work if work.done() else keep)
+        except (asyncio.CancelledError, LeaseLost):
+            handover.wanted = not clock.expired()
+            raise
         finally:
             for task in (work, keep):
                 task.cancel()
@@ -173,7 +182,7 @@ class Worker:
                     raise BuildCancelled("The build was cancelled.")
                 await cancelled.wait(shop.build.lease_seconds / 3)
 
-    async def _steps(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> None:
+    async def _steps(self, build: Build, folder: Path, lines: BuildLog, reading: Reading, handover: Handover) -> None:
         shop = self._shop
         if build.attempt > shop.build.max_attempts:
             raise BuildInterrupted(
@@ -181,7 +190,8 @@ class Worker:
             )
         if build.attempt > 1:
             lines.say("waiting", f"The service was restarted: building again, attempt {build.attempt}.\n")
-        job = await self._planned(build, folder, lines, reading)
+        earlier = await told(shop.builds, build) if build.attempt > 1 else {}
+        job = replace(await self._planned(build, folder, lines, reading), told=earlier, handover=handover)
         await _relay(shop.engine.environment(job), lines)
         await self._remember_environment(job.plan.environment_key)
         await shop.builds.advance(build, BuildState.COMPOSING)

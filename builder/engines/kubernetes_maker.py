@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -39,6 +40,7 @@ from registry.names import Reference
 from registry.uploads import BytesSource, FileSource
 
 CONTEXTS = "bindery/context"
+CACHES = "bindery-cache"
 #: How often a Job is made anew whose pod was lost.
 ATTEMPTS = 3
 _EMPTY = b"{}"
@@ -95,10 +97,10 @@ class KubernetesMaker:
         text = await asyncio.to_thread(recipe.dockerfile.read_text, encoding="utf-8")
         name = job_name(self.settings.kubernetes.instance, recipe.tag, text)
         told = self.told.get(name, 0)
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 if not await self.jobs.adopt(name, self.build_id):
-                    if attempt and (files := await self._made_meanwhile(recipe)) is not None:
+                    if (files := await self._made_already(recipe)) is not None:
                         return files
                     await self._make(name, recipe, timeout_seconds)
                     told = 0
@@ -122,8 +124,8 @@ class KubernetesMaker:
             await on_line("The cluster has lost the build's pod: building again\n")
         raise BuildInterrupted(f"The cluster lost the build's pod {ATTEMPTS} times.")
 
-    async def _made_meanwhile(self, recipe: Recipe) -> Mapping[str, bytes] | None:
-        """What another build that shared the Job has made of it."""
+    async def _made_already(self, recipe: Recipe) -> Mapping[str, bytes] | None:
+        """What another build that shared the Job, or a worker that is no more, has made of it."""
         if await self.image(recipe.tag) is None:
             return None
         found = {path: await self.read_file(recipe.tag, path) for path in recipe.reads}
@@ -143,6 +145,7 @@ class KubernetesMaker:
             labels=recipe.labels,
             plain_http=self._plain_http(),
             headings=recipe.headings,
+            cache=self._cache(recipe.cache),
             timeout_seconds=timeout_seconds,
         )
         secrets = {key: await asyncio.to_thread(path.read_bytes) for key, path in recipe.secrets.items()}
@@ -183,6 +186,11 @@ class KubernetesMaker:
             pair = f"{found.username}:{found.password.get_secret_value()}"
             entry = {"auth": base64.b64encode(pair.encode()).decode()}
         return json.dumps({"auths": {target.repository.host: entry}}).encode()
+
+    def _cache(self, key: str) -> str:
+        """The repository for layers of builds with a key: strangers never share one."""
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return str(self.images.location.repository(f"{CACHES}/{digest}")) if key else ""
 
     def _plain_http(self) -> tuple[str, ...]:
         hosts = list(self.settings.registry.plain_http_hosts)

@@ -77,7 +77,9 @@ async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
     # Strangers' steps get no caches but their own.
     arguments = {**ARGUMENTS, "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key}
     try:
-        await shop.try_build(text, context, shop.draft, arguments=arguments, headings=True, secrets=False)
+        await shop.try_build(
+            text, context, shop.draft, arguments=arguments, headings=True, secrets=False, cache=job.repo_url
+        )
     except StepFailed as problem:
         raise _dockerfile_failed(plan.files[0], problem) from problem
     await finish(job, shop, {"lock": "", "joined": True})

@@ -36,7 +36,8 @@ class Image:
 class Recipe:
     """One build: a Dockerfile for a context. `secrets` are files that steps may read and that stay in no image.
 
-    `reads` are files of the finished image that whoever builds wants to know.
+    `reads` are files of the finished image that whoever builds wants to know. Builds with the same `cache` may share
+    steps with each other through the registry, where the maker has one; with "" no step of an earlier build is taken.
     """
 
     dockerfile: Path
@@ -47,6 +48,7 @@ class Recipe:
     labels: Mapping[str, str] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     headings: bool = False
+    cache: str = ""
 
 
 class ImageMaker(Protocol):

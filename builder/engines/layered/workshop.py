@@ -98,6 +98,7 @@ class Workshop:
         arguments: Mapping[str, str] | None = None,
         headings: bool = False,
         reads: tuple[str, ...] = (),
+        cache: str = "",
     ) -> Mapping[str, bytes]:
         """The same; raises `StepFailed` when a step fails."""
         path = self.folder / f"{context.name}.Dockerfile"
@@ -112,6 +113,7 @@ class Workshop:
             labels=labels or {},
             headings=headings,
             reads=reads,
+            cache=cache,
         )
         marks = {BUILD_VARIABLE: self.build_id, ROOT_VARIABLE: str(self.root)}
         limit = self.settings.build.timeout_seconds
