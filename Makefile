@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 UPGRADE ?= --upgrade
 BIN = $(VENV)/bin
 UV = $(BIN)/uv
@@ -18,9 +19,9 @@ unexport PYTHONDONTWRITEBYTECODE
 serve: $(VENV)/.installed ## Start the service; options: make serve ARGS="--port 9000"
 	@exec $(BIN)/bindery serve $(ARGS)
 
-test: $(VENV)/.installed-dev ## Set up and run all tests; options: make test ARGS="-k proxy"
+test: $(VENV)/.installed-dev ## Set up and run all tests; options: make test ARGS="-k proxy" JOBS=1
 	@tests/tools.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, format, types, layers
 	@$(BIN)/ruff check .
