@@ -46,6 +46,8 @@ def _options(special: Mapping[str, str], base_url: str, allow_origin: str) -> li
         "ServerApp.terminals_enabled": "True",
         "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        # The other one asks PyPI, and prepares for that when it starts, which takes a tenth of that time.
+        "LabApp.extension_manager": "readonly",
         **({"ServerApp.allow_origin": allow_origin} if allow_origin else {}),
     }
     return [f"--{name}={value}" for name, value in flags.items()]

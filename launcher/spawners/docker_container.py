@@ -11,6 +11,7 @@ from typing import Any
 
 from bindery.settings import SessionSettings
 from launcher.jupyter import networked_arguments
+from launcher.serving import serving
 from launcher.spawners.base import SessionRequest
 from launcher.spawners.leftovers import MARK
 
@@ -27,20 +28,6 @@ MAX_NAME = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ROOT = re.compile(r"(root|0+)?(:.*)?")
 _CPU_PERIOD = 100_000
-
-#: Runs the best server that the image has. Old ones know their options by another name.
-_SERVE = """\
-if command -v jupyter-lab >/dev/null && command -v jupyter-server >/dev/null; then exec jupyter-lab "$@"; fi
-for option do
-  case $option in --ServerApp.*) set -- "$@" "--NotebookApp.${option#--ServerApp.}" ;; esac
-done
-for server in jupyter-lab jupyter-notebook jupyter-server; do
-  if command -v $server >/dev/null; then exec $server "$@"; fi
-done
-echo "This image has no Jupyter server: neither jupyter-lab nor jupyter-notebook is on its PATH." >&2
-exit 127
-"""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -78,7 +65,7 @@ def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, 
     description = {
         "Image": request.image,
         "User": as_user,
-        "Cmd": ["/bin/sh", "-c", _SERVE, "serve", *flags],
+        "Cmd": serving(flags),
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "ExposedPorts": {port: {}},
         "HostConfig": {

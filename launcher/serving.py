@@ -1,0 +1,44 @@
+"""What a container runs to serve notebooks: the best server that its image has, old ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: A server makes hundreds of thousands of objects while it is imported, and keeps them: looking for garbage among them
+#: is a tenth of its start. In an image's own folder, a file called like a module must not be taken for one.
+_STARTER = """\
+import sys
+del sys.path[0]
+import gc
+gc.disable()
+from jupyterlab.labapp import main
+gc.freeze()
+gc.enable()
+sys.argv[0] = "jupyter-lab"
+sys.exit(main())
+"""
+
+#: Old servers know their options by another name.
+_SERVE = f"""\
+if lab=$(command -v jupyter-lab) && command -v jupyter-server >/dev/null; then
+  IFS= read -r line < "$lab"
+  case $line in
+  *[[:space:]]*) ;;
+  '#!'*/python*) if grep -q jupyterlab.labapp "$lab"; then exec "${{line#??}}" -c '{_STARTER}' "$@"; fi ;;
+  esac
+  exec jupyter-lab "$@"
+fi
+for option do
+  case $option in --ServerApp.*) set -- "$@" "--NotebookApp.${{option#--ServerApp.}}" ;; esac
+done
+for server in jupyter-lab jupyter-notebook jupyter-server; do
+  if command -v $server >/dev/null; then exec $server "$@"; fi
+done
+echo "This image has no Jupyter server: neither jupyter-lab nor jupyter-notebook is on its PATH." >&2
+exit 127
+"""
+
+
+def serving(flags: Iterable[str]) -> list[str]:
+    """The words that a container runs, for servers with these flags."""
+    return ["/bin/sh", "-c", _SERVE, "serve", *flags]
