@@ -81,19 +81,20 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
         yield Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
         return
     # Imported where it is used, here and below: a laptop's service need not hold it in memory.
+    from bindery.docker_api import DockerApi
     from builder.engines.docker import DockerEngine
     from builder.engines.docker_shelved import ShelvedDockerEngine
     from builder.engines.docker_stock import DockerStock
     from builder.engines.shelved_content import Composer
 
     docker = await DockerEngine.open(settings)
-    async with _shelf(settings) as shelf:
+    async with _shelf(settings) as shelf, DockerApi(settings.docker.host) as api:
         builder: EnvironmentBuilder = docker
         if shelf is not None:
             composer = Composer(shelf, settings.data_dir, settings.build.content_folder, settings.fetch)
             builder = ShelvedDockerEngine(docker, shelf, composer)
         prefix = "" if shelf is None else shelf.prefix
-        yield Workbench(builder, DockerStock(docker.docker, shelf), prefix, docker.docker.description)
+        yield Workbench(builder, DockerStock(api, shelf, docker.runtimes.key), prefix, docker.docker.description)
 
 
 @contextlib.asynccontextmanager
@@ -117,11 +118,11 @@ async def stock(settings: Settings) -> AsyncIterator[Stock]:
     if settings.engine is not EngineName.DOCKER:
         yield DirectoryStock(DirectoryStore(settings.data_dir))
         return
-    from builder.engines.docker_cli import find_docker
+    from bindery.docker_api import DockerApi
     from builder.engines.docker_stock import DockerStock
 
-    async with _shelf(settings) as shelf:
-        yield DockerStock(await find_docker(reaching(settings)), shelf)
+    async with _shelf(settings) as shelf, DockerApi(settings.docker.host) as api:
+        yield DockerStock(api, shelf)
 
 
 @contextlib.asynccontextmanager

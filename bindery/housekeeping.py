@@ -39,8 +39,9 @@ class Housekeeping:
 
     async def inventory(self) -> Inventory:
         """What is stored, with when each image was last used."""
-        stored = await self.stock.inventory()
-        used = {record.reference: record.used_at for record in await self.images.all()}
+        records = await self.images.all()
+        stored = await self.stock.inventory({record.reference: record.environment_key for record in records})
+        used = {record.reference: record.used_at for record in records}
         return replace(
             stored, images=[replace(each, used_at=used.get(each.reference, each.used_at)) for each in stored.images]
         )
@@ -65,12 +66,29 @@ class Housekeeping:
         for reference in gone:
             await self.stock.remove_image(reference)
         # What was spared keeps its environment: ask the stock again instead of trusting the plan.
-        standing = (await self.stock.inventory()).shared_by
+        standing = (await self.inventory()).shared_by
         environments = [key for key in plan.environments if not standing.get(key)]
         for key in environments:
             await self.stock.remove_environment(key)
-        log.info("images.removed", images=len(gone), environments=len(environments), bytes=plan.freed_bytes)
-        return Removal(tuple(gone), tuple(environments), plan.freed_bytes)
+        bases = await self._remove_bases(plan)
+        log.info(
+            "images.removed",
+            images=len(gone),
+            environments=len(environments),
+            bases=len(bases),
+            bytes=plan.freed_bytes,
+        )
+        return Removal(tuple(gone), tuple(environments), plan.freed_bytes, tuple(bases))
+
+    async def _remove_bases(self, plan: Removal) -> list[str]:
+        """Remove the plan's bases that nothing stands on now; none while a build may be about to use one."""
+        if not plan.bases or await self.builds.unfinished():
+            return []
+        left = await self.inventory()
+        idle = [name for name in left.idle_bases(left.environments) if name in plan.bases]
+        for name in idle:
+            await self.stock.remove_base(name)
+        return idle
 
     async def run(self) -> None:
         """Look after the stock now and then, until cancelled."""
@@ -78,7 +96,7 @@ class Housekeeping:
             await asyncio.sleep(self.marks.check_seconds)
             try:
                 plan = await self.plan()
-                if plan.images or plan.environments:
+                if plan.images or plan.environments or plan.bases:
                     await self.carry_out(plan)
             except Exception:
                 log.exception("images.housekeeping_failed")

@@ -13,6 +13,7 @@ from bindery.engines import chosen, stock
 from bindery.housekeeping import Housekeeping
 from bindery.settings import MIB, RetentionSettings, Settings
 from bindery.wiring import rows
+from registry.retention import Inventory
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +29,7 @@ async def show_images(settings: Settings, output: Console) -> None:
     async with _housekeeping(settings, settings.retention) as keeper:
         inventory = await keeper.inventory()
         records = {record.reference: record for record in await keeper.images.all()}
-    table = Table("Repository", "Commit", "Own MiB", "Environment", "MiB", "Shared by", "Last used", box=None)
+    table = Table("Repository", "Commit", "Own MiB", "Environment", "MiB", "Shared by", "Where", "Last used", box=None)
     for image in sorted(inventory.images, key=lambda image: -image.used_at):
         record = records.get(image.reference)
         table.add_row(
@@ -38,11 +39,26 @@ async def show_images(settings: Settings, output: Console) -> None:
             image.environment_key[:12],
             f"{inventory.environments.get(image.environment_key, 0) / MIB:.0f}",
             str(inventory.shared_by[image.environment_key]),
+            "registry" if image.away else "here",
             _ago(time.time() - image.used_at),
         )
     output.print(table)
-    count, environments = len(inventory.images), len(inventory.environments)
-    output.print(f"{count} images, {environments} environments, {inventory.total_bytes / MIB:.0f} MiB")
+    if inventory.bases:
+        output.print(_bases(inventory))
+    counts = f"{len(inventory.images)} images, {len(inventory.environments)} environments"
+    if inventory.bases:
+        counts += f", {len(inventory.bases)} below them"
+    output.print(f"{counts}, {inventory.total_bytes / MIB:.0f} MiB")
+
+
+def _bases(inventory: Inventory) -> Table:
+    """What environments stand on."""
+    table = Table("Below environments", "MiB", "Below how many", "", box=None)
+    idle = inventory.idle_bases(inventory.environments)
+    for name, size in inventory.bases.items():
+        standing = sum(below == name for below in inventory.below.values())
+        table.add_row(name, f"{size / MIB:.0f}", str(standing), "not needed" if name in idle else "")
+    return table
 
 
 async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, output: Console) -> None:
@@ -51,10 +67,12 @@ async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, o
         plan = await keeper.plan()
         if not dry_run:
             plan = await keeper.carry_out(plan)
-    for name in (*plan.images, *(f"environment {key[:12]}" for key in plan.environments)):
+    for name in (*plan.images, *(f"environment {key[:12]}" for key in plan.environments), *plan.bases):
         output.print(name, soft_wrap=True)
     verb = "Would remove" if dry_run else "Removed"
     counted = f"{len(plan.images)} images and {len(plan.environments)} environments"
+    if plan.bases:
+        counted = f"{len(plan.images)} images, {len(plan.environments)} environments and {len(plan.bases)} below them"
     output.print(f"{verb} {counted}, {plan.freed_bytes / MIB:.0f} MiB")
 
 

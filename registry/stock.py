@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +14,12 @@ from registry.retention import Holding, Inventory
 class Stock(Protocol):
     """What an engine's image store holds, and how to make room in it."""
 
-    async def inventory(self) -> Inventory:
-        """Everything that is stored; `used_at` is when it was made, as far as the store knows."""
+    async def inventory(self, recorded: Mapping[str, str]) -> Inventory:
+        """Everything that is stored; `used_at` is when it was made, as far as the store knows.
+
+        `recorded` are images that the rows know, with their environments' keys: those that only a registry has are
+        looked for there.
+        """
         ...
 
     async def has(self, reference: str) -> bool:
@@ -29,6 +34,10 @@ class Stock(Protocol):
         """Remove an environment that no image stands on; one that is not there is no error."""
         ...
 
+    async def remove_base(self, name: str) -> None:
+        """Remove what no environment stands on any more; one that is not there is no error."""
+        ...
+
 
 @dataclass(frozen=True)
 class DirectoryStock:
@@ -36,7 +45,7 @@ class DirectoryStock:
 
     store: DirectoryStore
 
-    async def inventory(self) -> Inventory:
+    async def inventory(self, recorded: Mapping[str, str]) -> Inventory:
         """See `Stock`."""
         return await asyncio.to_thread(self._inventory)
 
@@ -58,3 +67,6 @@ class DirectoryStock:
     async def remove_environment(self, key: str) -> None:
         """See `Stock`."""
         await asyncio.to_thread(self.store.remove_environment, key)
+
+    async def remove_base(self, name: str) -> None:
+        """See `Stock`. There are none here."""

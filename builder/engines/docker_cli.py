@@ -215,13 +215,14 @@ def _image(found: Mapping[str, Any]) -> Image:
         id=str(found["Id"]),
         tags=tuple(found.get("RepoTags") or ()),
         labels=dict((found.get("Config") or {}).get("Labels") or {}),
-        created_at=_moment(str(found.get("Created", ""))),
+        created_at=moment(str(found.get("Created", ""))),
         size_bytes=int(found.get("Size", 0)),
         architecture=str(found.get("Architecture", "")),
     )
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
+    """The engine's time as a Unix time; 0 when it is none."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bindery.errors import RegistryRefused
+from bindery.errors import ImageNotFound, RegistryRefused
 from builder.engines.docker_cli import Docker
 from builder.engines.registry_images import architecture
 from registry.client import RegistryClient
@@ -46,6 +46,13 @@ class Shelf:
     async def has(self, reference: Reference) -> bool:
         """Whether an image is in the registry."""
         return await self.client.head(reference) is not None
+
+    async def size(self, reference: Reference) -> int | None:
+        """The bytes of an image in the registry, with all its layers; None when it is not there."""
+        try:
+            return (await self.client.image(reference, architecture())).size
+        except ImageNotFound:
+            return None
 
     async def remove(self, reference: Reference) -> None:
         """Remove an image from the registry; one that is not there is no error."""

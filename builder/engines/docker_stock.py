@@ -1,65 +1,201 @@
-"""What a Docker Engine's own store holds of ours."""
+"""What a Docker Engine's own store holds of ours, and what only the registry behind it does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from builder.engines.docker_cli import Docker
-from builder.engines.docker_images import environment_name
+from bindery.docker_api import DockerApi, EngineRefused
+from builder.engines.docker_cli import moment
 from builder.engines.docker_registry import Shelf
 from builder.engines.layered.images import DRAFTS, ENVIRONMENTS, KEY
-from builder.engines.layered.making import Image
+from builder.engines.layered.library import PACKS
+from builder.engines.layered.runtime import RUNTIMES
 from registry.names import Reference
 from registry.retention import Holding, Inventory
+
+_AT_ONCE = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """An image of the engine's store. `layers` are digests, from the lowest on."""
+
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    created_at: float
+    size_bytes: int
+    layers: tuple[str, ...]
+
+    def tagged(self, *repositories: str) -> list[str]:
+        """Its tags in these repositories."""
+        return [tag for tag in self.tags if tag.rpartition(":")[0] in repositories]
+
+    def stands_on(self, other: _Stored) -> bool:
+        """Whether all layers of another image are below its own."""
+        return len(other.layers) < len(self.layers) and self.layers[: len(other.layers)] == other.layers
 
 
 @dataclass(frozen=True)
 class DockerStock:
-    """The stock of the docker engine: images by the label that names their environment."""
+    """The stock of the docker engine: images by the label that names their environment.
 
-    docker: Docker
+    `runtime` is the key of the runtimes that new environments stand on; "" when it is not known: the newest then.
+    """
+
+    api: DockerApi
     shelf: Shelf | None = None
+    runtime: str = ""
+    _away: dict[str, int] = field(default_factory=dict)
 
-    async def inventory(self) -> Inventory:
+    async def inventory(self, recorded: Mapping[str, str]) -> Inventory:
         """See `Stock`. An image's own bytes are what it has on top of its environment."""
-        found = [image for name in await self._names() if (image := await self.docker.image(name)) is not None]
-        environments = {image.labels[KEY]: image.size_bytes for image in found if _is_environment(image)}
+        stored = await self._stored()
+        environments = {image.labels[KEY]: image for image in stored if self._is_environment(image)}
+        bases = {tag: image for image in stored for tag in image.tagged(RUNTIMES, PACKS)}
+        lower = {name: _lower(image, bases) for name, image in (environments | bases).items()}
+        sizes = {name: image.size_bytes - _size(bases, lower[name]) for name, image in (environments | bases).items()}
         images = [
             Holding(tag, image.labels[KEY], _own(image, environments), image.created_at)
-            for image in found
-            if not _is_environment(image)
+            for image in stored
+            if KEY in image.labels and not self._is_environment(image)
             for tag in image.tags
             if not tag.startswith(f"{DRAFTS}:")
         ]
-        return Inventory(images, environments)
+        here = {image.reference for image in images}
+        away = {reference: key for reference, key in recorded.items() if reference not in here}
+        images_away, environments_away = await self._in_registry(away, environments)
+        return Inventory(
+            [*images, *images_away],
+            {key: sizes[key] for key in environments} | environments_away,
+            {name: sizes[name] for name in bases},
+            {name: found for name, found in lower.items() if found},
+            self._in_demand(bases),
+        )
 
     async def has(self, reference: str) -> bool:
         """See `Stock`. With a registry, that is where images are."""
         if self.shelf is not None:
             return await self.shelf.has(Reference.parse(reference))
-        return await self.docker.image(reference) is not None
+        return await self._inspect(reference) is not None
 
     async def remove_image(self, reference: str) -> None:
         """See `Stock`. A container that still uses it keeps it."""
-        await self.docker.untag(reference)
+        self._away.pop(reference, None)
+        await self._untag([reference])
         if self.shelf is not None:
             await self.shelf.remove(Reference.parse(reference))
 
     async def remove_environment(self, key: str) -> None:
         """See `Stock`."""
-        await self.docker.untag(environment_name(key))
+        found = [image for image in await self._stored() if self._is_environment(image) and image.labels[KEY] == key]
+        await self._untag(tag for image in found for tag in image.tags)
         if self.shelf is not None:
+            self._away.pop(str(self.shelf.environment(key)), None)
             await self.shelf.remove(self.shelf.environment(key))
 
-    async def _names(self) -> list[str]:
-        template = "{{.Repository}}:{{.Tag}}"
-        ended = await self.docker.run("image", "ls", "--filter", f"label={KEY}", "--format", template)
-        return [name for name in ended.stdout.decode().split() if not name.endswith(":<none>")]
+    async def remove_base(self, name: str) -> None:
+        """See `Stock`. What environments have of it stays with them."""
+        await self._untag([name])
+
+    def _is_environment(self, image: _Stored) -> bool:
+        shelved = str(self.shelf.environment(image.labels[KEY])) if self.shelf and KEY in image.labels else None
+        return bool(image.tagged(ENVIRONMENTS)) or shelved in image.tags
+
+    def _in_demand(self, bases: Mapping[str, _Stored]) -> list[str]:
+        runtimes = {name: image for name, image in bases.items() if name.startswith(f"{RUNTIMES}:")}
+        newest = max(runtimes, key=lambda name: runtimes[name].created_at, default="")
+        prefix = f"{RUNTIMES}:{self.runtime}" if self.runtime else newest.partition("-py")[0]
+        return [name for name in runtimes if name.partition("-py")[0] == prefix]
+
+    async def _in_registry(
+        self, recorded: Mapping[str, str], here: Collection[str]
+    ) -> tuple[list[Holding], dict[str, int]]:
+        """Images that only the registry has, and environments that no image here stands on."""
+        shelf = self.shelf
+        if shelf is None:
+            return [], {}
+        keys = set(recorded.values())
+        whole = dict(zip(keys, await _all(self._bytes(str(shelf.environment(key))) for key in keys), strict=True))
+        wanted = [reference for reference in recorded if reference.startswith(shelf.prefix)]
+        sizes = zip(wanted, await _all(map(self._bytes, wanted)), strict=True)
+        images = [
+            Holding(reference, recorded[reference], max(size - (whole[recorded[reference]] or 0), 0), 0.0, away=True)
+            for reference, size in sizes
+            if size is not None
+        ]
+        return images, {key: size for key, size in whole.items() if size is not None and key not in here}
+
+    async def _bytes(self, reference: str) -> int | None:
+        """What the registry has of an image, in bytes, which never changes; None when it has none."""
+        assert self.shelf is not None
+        if reference not in self._away:
+            size = await self.shelf.size(Reference.parse(reference))
+            if size is None:
+                return None
+            self._away[reference] = size
+        return self._away[reference]
+
+    async def _stored(self) -> list[_Stored]:
+        """Images that are ours, with a name."""
+        listed = await self.api.ask("GET", "/images/json")
+        ours = [
+            item["Id"]
+            for item in listed
+            if KEY in (item.get("Labels") or {}) or any(_is_base(tag) for tag in item.get("RepoTags") or ())
+        ]
+        return [image for image in await _all(map(self._inspect, ours)) if image is not None]
+
+    async def _inspect(self, name: str) -> _Stored | None:
+        try:
+            found: dict[str, Any] = await self.api.ask("GET", f"/images/{name}/json")
+        except EngineRefused as refused:
+            if refused.status in (400, 404):
+                return None
+            raise
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        layers = tuple((found.get("RootFS") or {}).get("Layers") or ())
+        tags = tuple(tag for tag in found.get("RepoTags") or () if not tag.endswith(":<none>"))
+        return _Stored(tags, labels, moment(str(found.get("Created", ""))), int(found.get("Size", 0)), layers)
+
+    async def _untag(self, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                await self.api.ask("DELETE", f"/images/{name}", query={"noprune": "false"})
+            except EngineRefused as refused:
+                if refused.status not in (404, 409):
+                    raise
 
 
-def _is_environment(image: Image) -> bool:
-    return any(tag.startswith(f"{ENVIRONMENTS}:") for tag in image.tags)
+def _is_base(tag: str) -> bool:
+    return tag.rpartition(":")[0] in (RUNTIMES, PACKS)
 
 
-def _own(image: Image, environments: dict[str, int]) -> int:
-    return max(image.size_bytes - environments.get(image.labels[KEY], 0), 0)
+def _lower(image: _Stored, bases: Mapping[str, _Stored]) -> str:
+    """The base that an image stands on, the highest of them; "" when there is none."""
+    below = [name for name, base in bases.items() if image.stands_on(base)]
+    return max(below, key=lambda name: len(bases[name].layers), default="")
+
+
+def _size(bases: Mapping[str, _Stored], name: str) -> int:
+    return bases[name].size_bytes if name else 0
+
+
+def _own(image: _Stored, environments: Mapping[str, _Stored]) -> int:
+    environment = environments.get(image.labels[KEY])
+    return image.size_bytes if environment is None else max(image.size_bytes - environment.size_bytes, 0)
+
+
+async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of works, of which a few are done at a time."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(work: Awaitable[T]) -> T:
+        async with gate:
+            return await work
+
+    return await asyncio.gather(*map(one, works))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.engines.docker_registry import Shelf
@@ -15,7 +16,7 @@ class RegistryStock:
 
     shelf: Shelf
 
-    async def inventory(self) -> Inventory:
+    async def inventory(self, recorded: Mapping[str, str]) -> Inventory:
         """See `Stock`."""
         return Inventory((), {})
 
@@ -30,3 +31,7 @@ class RegistryStock:
     async def remove_environment(self, key: str) -> None:
         """See `Stock`."""
         await self.shelf.remove(self.shelf.environment(key))
+
+    async def remove_base(self, name: str) -> None:
+        """See `Stock`."""
+        await self.shelf.remove(Reference.parse(name))

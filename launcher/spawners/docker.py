@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
+from bindery.docker_api import DockerApi, EngineRefused
 from bindery.errors import SessionFailed
 from bindery.settings import DockerSettings, SessionSettings
 from launcher.spawners import docker_log
 from launcher.spawners.base import Address, Running, SessionRequest
-from launcher.spawners.docker_api import DockerApi, EngineRefused
 from launcher.spawners.docker_container import (
     DATA_LABEL,
     PORT,

@@ -29,6 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ROOT = re.compile(r"(root|0+)?(:.*)?")
 _CPU_PERIOD = 100_000
 
+
 @dataclass(frozen=True)
 class Place:
     """Where containers are put: whose they are, in which network, with which variables."""

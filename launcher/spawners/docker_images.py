@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
+from bindery.docker_api import DockerApi, EngineRefused
 from bindery.errors import InvalidImageReference, SessionFailed
-from launcher.spawners.docker_api import DockerApi, EngineRefused
 from registry.credentials import Credential, CredentialSource
 from registry.names import Reference
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from launcher.spawners.docker_api import DockerApi, EngineRefused
+from bindery.docker_api import DockerApi, EngineRefused
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bindery.docker_api import DockerApi, EngineRefused
 from bindery.errors import SessionFailed
-from launcher.spawners.docker_api import DockerApi, EngineRefused
 from launcher.spawners.docker_images import Images
 from registry.credentials import DockerConfig
 from tests.support.docker import Engine, engine

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from bindery.docker_api import Endpoint
 from bindery.errors import EngineUnavailable
 from bindery.settings import SessionSettings
 from launcher.spawners import docker_log
 from launcher.spawners.base import SessionRequest
-from launcher.spawners.docker_api import Endpoint
 from launcher.spawners.docker_container import Place, container_name, describe, fits, user
 
 TOKEN = "a-very-secret-token"

@@ -48,6 +48,25 @@ def test_environments_without_an_image_go_first() -> None:
     assert removal == type(removal)((), ("gone",), 50)
 
 
+BASES = {"old": 100, "old-py": 20, "new": 100}
+
+
+def test_a_base_goes_with_the_last_environment_on_it() -> None:
+    images = [Holding("a:1", "e", 10, 1.0), Holding("b:1", "f", 10, 2.0)]
+    below = {"e": "old-py", "old-py": "old", "f": "new"}
+    inventory = Inventory(images, {"e": 5, "f": 5}, BASES, below, in_demand=["new"])
+    removal = removals(inventory, (), high_bytes=1, low_bytes=120)
+    assert (removal.images, removal.environments, removal.bases) == (("a:1",), ("e",), ("old", "old-py"))
+    assert removal.freed_bytes == 135
+
+
+def test_bases_that_nothing_needs_go_first_and_those_in_demand_never() -> None:
+    inventory = Inventory([Holding("a:1", "e", 10, 1.0)], {"e": 5}, BASES, {"e": "new", "old-py": "old"}, ["new"])
+    removal = removals(inventory, (), high_bytes=1, low_bytes=115)
+    assert (removal.images, removal.bases, removal.freed_bytes) == ((), ("old", "old-py"), 120)
+    assert "new" not in removals(inventory, (), high_bytes=1, low_bytes=0).bases
+
+
 _HOLDINGS = st.lists(
     st.builds(Holding, st.uuids().map(str), st.sampled_from("abc"), st.integers(0, 50), st.floats(0, 9)), max_size=12
 )
