@@ -7,11 +7,12 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bindery.errors import EngineCannotServe, ToolMissing
+from bindery.errors import ToolMissing
 from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
 from builder.engines.process import ProcessEngine
@@ -99,6 +100,8 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
 
 @contextlib.asynccontextmanager
 async def _cluster_workbench(settings: Settings) -> AsyncIterator[Workbench]:
+    if find_spec("kubernetes") is None:
+        raise ToolMissing("The client of clusters is not installed.", hint="Run: pip install 'bindery[kubernetes]'")
     from bindery.cluster import Cluster
     from builder.engines.kubernetes import KubernetesEngine
     from builder.engines.registry_stock import RegistryStock
@@ -151,9 +154,7 @@ def registry_at(settings: Settings) -> tuple[Location, ClientSettings]:
 @contextlib.asynccontextmanager
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
     """The engine, ready for use; leaving the block ends the sessions that cannot outlive the service."""
-    if settings.engine is EngineName.KUBERNETES:
-        raise EngineCannotServe("The kubernetes engine cannot serve yet.", hint="Use --engine docker.")
-    run = _docker if settings.engine is EngineName.DOCKER else _process
+    run = {EngineName.DOCKER: _docker, EngineName.KUBERNETES: _kubernetes}.get(settings.engine, _process)
     async with run(settings) as found:
         yield found
 
@@ -186,6 +187,17 @@ async def _docker(settings: Settings) -> AsyncIterator[Engine]:
     ):
         log.info("docker.found", found=bench.description)
         yield Engine(bench, spawner, lasting=True)
+
+
+@contextlib.asynccontextmanager
+async def _kubernetes(settings: Settings) -> AsyncIterator[Engine]:
+    async with workbench(settings) as bench:
+        from launcher.spawners.kubernetes import KubernetesSpawner
+
+        allow_origin = settings.cors_allow_origin
+        async with KubernetesSpawner(settings.kubernetes, settings.session, allow_origin=allow_origin) as spawner:
+            log.info("kubernetes.found", found=bench.description)
+            yield Engine(bench, spawner, lasting=True)
 
 
 def reaching(settings: Settings) -> dict[str, str]:

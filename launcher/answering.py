@@ -5,39 +5,62 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 
 from bindery.errors import SessionFailed
 from bindery.own_socket import own_socket
-from launcher.spawners.base import Address, Running, Spawner
+from launcher.spawners.base import Address, Running, Spawner, Status
 
 #: Seconds between two looks; a server on this machine answers within a tenth of a second.
 LOOK_SECONDS = 0.01
 #: The longer a server takes, the less often it is looked at: by this share of the time that it took already. Where many
 #: start at once, looking must not keep them from it.
 LOOK_SHARE = 0.05
+LONGEST_LOOK_SECONDS = 1.0
 #: How long one question may take, in seconds.
 ASK_SECONDS = 5.0
 
 
-async def answers(spawner: Spawner, name: str, base_url: str, token: str) -> Address:
-    """The server's address, as soon as it answers with HTTP 200.
+async def answers(
+    spawner: Spawner, name: str, base_url: str, token: str, *, seconds: float, say: Callable[[str], Awaitable[None]]
+) -> Address:
+    """The server's address, as soon as it answers with HTTP 200; `say` gets the lines about the way there.
 
-    Raises `SessionFailed` when it ends before; the caller sets the time limit.
+    Raises what the engine says when it ends before, and `SessionFailed` when it runs for `seconds` without an answer.
     """
     began = time.monotonic()
-    while True:
-        address = await spawner.address(name)
-        if address is not None and await _answers(address, base_url, token):
-            return address
-        if await spawner.poll(name) is not Running.RUNNING:
-            raise SessionFailed("The notebook server ended before it answered.", hint="The log shows its last words.")
-        await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * LOOK_SHARE))
+    told = 0
+    try:
+        async with asyncio.timeout(None) as limit:
+            while True:
+                status = await spawner.poll(name)
+                for line in status.steps[told:]:
+                    await say(line)
+                told = len(status.steps)
+                if status.running is not Running.STARTING and limit.when() is None:
+                    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+                address = await _address(spawner, name, status)
+                if address is not None and await _answers(address, base_url, token):
+                    return address
+                share = (time.monotonic() - began) * LOOK_SHARE
+                await asyncio.sleep(min(max(LOOK_SECONDS, share), LONGEST_LOOK_SECONDS))
+    except TimeoutError:
+        raise SessionFailed(f"The notebook server did not answer within {seconds:g} seconds.") from None
+
+
+async def _address(spawner: Spawner, name: str, status: Status) -> Address | None:
+    """Where the server may answer by now. Raises why it never will."""
+    if status.failure is not None:
+        raise status.failure
+    if status.running in (Running.EXITED, Running.MISSING):
+        raise SessionFailed("The notebook server ended before it answered.", hint="The log shows its last words.")
+    return await spawner.address(name) if status.running is Running.RUNNING else None
 
 
 async def _answers(address: Address, base_url: str, token: str) -> bool:
-    host = "localhost" if address.socket else f"{address.host}:{address.port}"
+    host = "localhost" if address.socket else _authority(address)
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     try:
         with own_socket(address.socket) if address.socket else contextlib.nullcontext() as path:
@@ -51,3 +74,9 @@ async def _answers(address: Address, base_url: str, token: str) -> bool:
                 return response.status == 200
     except (aiohttp.ClientError, OSError, TimeoutError):
         return False
+
+
+def _authority(address: Address) -> str:
+    """Host and port as a URL has them."""
+    host = f"[{address.host}]" if ":" in (address.host or "") else address.host
+    return f"{host}:{address.port}"

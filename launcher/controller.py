@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from bindery.errors import BinderyError, InternalError, SessionFailed
+from bindery.errors import BinderyError, InternalError
 from bindery.settings import SessionSettings
 from db.builds import ENDED, Build, BuildStore
 from db.events import Event, Failure
@@ -24,7 +24,7 @@ from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.answering import answers
 from launcher.decisions import Action, Decision, came_at, decide
-from launcher.spawners.base import Address, Running, SessionRequest, Spawner
+from launcher.spawners.base import Address, Running, SessionRequest, Spawner, Status
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 REST = 3
 #: Lines of a server's log that a visitor sees when it does not start.
 LOG_LINES = 30
+#: How often, in seconds, what no session has any more is looked for in the engine.
+REAP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,24 @@ class Controller:
 
     async def adopt(self) -> None:
         """Reconcile rows and engine after a start: adopt what still runs, mark what is gone, reap what has no row."""
-        pad = self._pad
-        rows = {row.name: row for row in await pad.sessions.unfinished()}
-        for name in await pad.spawner.list():
-            if name not in rows:
-                await pad.spawner.stop(name)
-        for row in rows.values():
-            if row.state is SessionState.PENDING:
-                continue
-            if await pad.spawner.poll(row.name) is not Running.RUNNING:
-                await self._gone(row)
-            elif row.state is SessionState.STARTING:
+        for row in await self._reap():
+            if row.state is SessionState.STARTING:
+                # What was asked for is asked for again: a server that is there is adopted.
                 self._begin(row, self._launch(row))
+            elif row.state is not SessionState.PENDING:
+                await self._check(row)
 
     async def run(self) -> None:
         """Look after all sessions: whenever woken, and every few seconds."""
         try:
             with self._pad.wakeups.listen(PENDING, ENDED) as woken:
+                reaped = time.monotonic()
                 while True:
                     began = time.monotonic()
-                    await self._round()
+                    await self._round(self._look())
+                    if began - reaped > REAP_SECONDS:
+                        reaped = began
+                        await self._round(self._reap())
                     # A round reads all sessions, and each new one asks for a round: a crowd must not keep us reading.
                     await asyncio.sleep(REST * (time.monotonic() - began))
                     await woken.wait(self._pad.settings.check_seconds)
@@ -94,15 +94,28 @@ class Controller:
                 task.cancel()
             await asyncio.gather(*self._busy.values(), return_exceptions=True)
 
+    async def _reap(self) -> list[Session]:
+        """Remove what the engine has of sessions that have no row, or an ended one; all others' rows."""
+        pad = self._pad
+        # In this order: what is in the engine has had a row before.
+        names = await pad.spawner.list()
+        rows = await pad.sessions.unfinished()
+        for name in set(names) - {row.name for row in rows} - set(self._busy):
+            log.info("session.reaped", session=name)
+            await pad.spawner.stop(name)
+        return rows
+
     async def stop_all(self, reason: str) -> None:
         """End every session; used when an engine's sessions cannot outlive the service."""
         rows = await self._pad.sessions.unfinished()
         started = [row for row in rows if row.state is not SessionState.PENDING]
         await asyncio.gather(*(self._stop(row, reason) for row in started))
 
-    async def _round(self) -> None:
+    async def _round(self, work: Awaitable[object]) -> None:
         try:
-            await self._look()
+            await work
+        except BinderyError as error:
+            log.warning("controller.round_failed", code=error.code, message=error.message)
         except Exception:
             log.exception("controller.round_failed")
 
@@ -136,6 +149,9 @@ class Controller:
     async def _guarded(self, row: Session, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except BinderyError as error:
+            # The next round tries again.
+            log.warning("session.action_failed", session=row.name, code=error.code, message=error.message)
         except Exception:
             log.exception("session.action_failed", session=row.name)
 
@@ -184,13 +200,14 @@ class Controller:
     async def _serving(self, row: Session) -> Address:
         """Start the server and wait until it answers. Raises `SessionFailed`."""
         pad = self._pad
-        await pad.spawner.start(self._request(row))
-        limit = pad.settings.start_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                return await answers(pad.spawner, row.name, f"{pad.base_url}user/{row.name}/", row.token)
-        except TimeoutError:
-            raise SessionFailed(f"The notebook server did not answer within {limit:g} seconds.") from None
+
+        async def say(line: str) -> None:
+            await pad.sessions.log(row, [Event("launching", f"{line}\n")], pad.clock())
+
+        wanted = self._request(row)
+        await pad.spawner.start(wanted)
+        seconds = pad.settings.start_timeout_seconds
+        return await answers(pad.spawner, row.name, wanted.base_url, row.token, seconds=seconds, say=say)
 
     def _request(self, row: Session) -> SessionRequest:
         given = row.request
@@ -229,7 +246,10 @@ class Controller:
                 await pad.sessions.log(
                     row, [Event("launching", f"{line}\n") for line in said.splitlines()], pad.clock()
                 )
-        await pad.sessions.fail(row, Failure.of(error), pad.clock())
+        if await pad.sessions.fail(row, Failure.of(error), pad.clock()) is None:
+            found = await pad.sessions.get(row.id)
+            if found is not None and found.state is SessionState.READY:
+                return  # Another controller saw it answer.
         log.warning("session.failed", session=row.name, code=error.code, message=error.message)
         await pad.spawner.stop(row.name)
 
@@ -241,20 +261,18 @@ class Controller:
         log.info("session.stopped", session=row.name, reason=reason)
 
     async def _check(self, row: Session) -> None:
-        if await self._pad.spawner.poll(row.name) is not Running.RUNNING:
-            await self._gone(row)
+        status = await self._pad.spawner.poll(row.name)
+        if status.running is not Running.RUNNING:
+            await self._gone(row, status)
 
-    async def _gone(self, row: Session) -> None:
+    async def _gone(self, row: Session, status: Status) -> None:
         """The engine has no running server of this session."""
         pad = self._pad
-        now = pad.clock()
         if row.state is SessionState.READY:
-            await pad.sessions.advance(row, SessionState.LOST, [], now, stop_reason="Its server ended unexpectedly.")
-        elif row.state is SessionState.STARTING:
-            interrupted = SessionFailed("The service was restarted while the server started.", hint="Launch again.")
-            await pad.sessions.fail(row, Failure.of(interrupted), now)
+            reason = status.failure.message if status.failure else "Its server ended unexpectedly."
+            await pad.sessions.advance(row, SessionState.LOST, [], pad.clock(), stop_reason=reason)
         else:
-            await pad.sessions.advance(row, SessionState.STOPPED, [], now)
+            await pad.sessions.advance(row, SessionState.STOPPED, [], pad.clock())
         log.warning("session.gone", session=row.name, state=row.state)
         await pad.spawner.stop(row.name)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: Where servers listen in their containers.
+PORT = 8888
+
 #: A server makes hundreds of thousands of objects while it is imported, and keeps them: looking for garbage among them
 #: is a tenth of its start. In an image's own folder, a file called like a module must not be taken for one.
 _STARTER = """\

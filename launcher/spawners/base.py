@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from bindery.errors import BinderyError
+
 
 @dataclass(frozen=True)
 class SessionRequest:
@@ -48,11 +50,25 @@ class Address:
 
 
 class Running(StrEnum):
-    """What an engine knows about a session's server."""
+    """Whether a session's server is there."""
 
+    STARTING = "starting"  #: asked for, and not running yet
     RUNNING = "running"
     EXITED = "exited"
     MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an engine knows about a session's server.
+
+    `steps` are lines for its visitor about the way there so far; those that were there once stay. `failure` is why the
+    server ended, or will never run, where the engine knows.
+    """
+
+    running: Running
+    steps: tuple[str, ...] = ()
+    failure: BinderyError | None = None
 
 
 class Spawner(Protocol):
@@ -68,8 +84,8 @@ class Spawner(Protocol):
         """Ask for a server."""
         ...
 
-    async def poll(self, name: str) -> Running:
-        """Whether the server's process, container or pod is there and runs."""
+    async def poll(self, name: str) -> Status:
+        """Whether the server's process, container or pod is there and runs; asked often, so it must cost little."""
         ...
 
     async def address(self, name: str) -> Address | None:

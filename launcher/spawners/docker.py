@@ -14,11 +14,11 @@ from typing import Any, Self
 from bindery.docker_api import DockerApi, EngineRefused
 from bindery.errors import SessionFailed
 from bindery.settings import DockerSettings, SessionSettings
+from launcher.serving import PORT
 from launcher.spawners import docker_log
-from launcher.spawners.base import Address, Running, SessionRequest
+from launcher.spawners.base import Address, Running, SessionRequest, Status
 from launcher.spawners.docker_container import (
     DATA_LABEL,
-    PORT,
     SESSION_LABEL,
     Place,
     container_name,
@@ -28,6 +28,7 @@ from launcher.spawners.docker_container import (
 )
 from launcher.spawners.docker_images import Images
 from launcher.spawners.docker_network import ensure_network
+from launcher.spawners.endings import KILLED, too_much_memory
 from registry.credentials import CredentialSource, DockerConfig
 
 #: Seconds between asking a server to end and killing it.
@@ -95,16 +96,18 @@ class DockerSpawner:
                 found = await self._ours(request.name)
             self._remember(request.name, found)
 
-    async def poll(self, name: str) -> Running:
+    async def poll(self, name: str) -> Status:
         """Whether the container is there and runs."""
         if time.monotonic() - self._ran.get(name, -FRESH_SECONDS) < FRESH_SECONDS:
-            return Running.RUNNING
+            return Status(Running.RUNNING)
         async with _told("The container could not be looked at."):
             found = await self._ours(name)
         if found is None:
-            return Running.MISSING
+            return Status(Running.MISSING)
         self._remember(name, found)
-        return Running.RUNNING if found["State"]["Running"] else Running.EXITED
+        if found["State"]["Running"]:
+            return Status(Running.RUNNING)
+        return Status(Running.EXITED, failure=_out_of_memory(found))
 
     async def address(self, name: str) -> Address | None:
         """Where the server listens; known once its container runs."""
@@ -233,6 +236,13 @@ def _address(network: dict[str, Any], place: Place) -> Address | None:
         return next((Address(host=port["HostIp"], port=int(port["HostPort"])) for port in ports), None)
     host = network["Networks"].get(place.network, {}).get("IPAddress")
     return Address(host=host, port=PORT) if host else None
+
+
+def _out_of_memory(found: dict[str, Any]) -> SessionFailed | None:
+    # Docker also says so of a server that outlived what it had started.
+    state = found["State"]
+    killed = bool(state.get("OOMKilled")) and state.get("ExitCode") == KILLED
+    return too_much_memory(found["HostConfig"]["Memory"]) if killed else None
 
 
 def _token(found: dict[str, Any]) -> str:

@@ -11,15 +11,13 @@ from typing import Any
 
 from bindery.settings import SessionSettings
 from launcher.jupyter import networked_arguments
-from launcher.serving import serving
+from launcher.serving import PORT, serving
 from launcher.spawners.base import SessionRequest
 from launcher.spawners.leftovers import MARK
 
 SESSION_LABEL = "io.bindery.session"
 DATA_LABEL = "io.bindery.data"
 DESCRIPTION_LABEL = "io.bindery.description"
-#: Where servers listen in their containers.
-PORT = 8888
 #: The user of images that name none, as on Binder: never root.
 USER = "1000:1000"
 #: Longest name of a session.

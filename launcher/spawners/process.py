@@ -15,7 +15,7 @@ from typing import Self
 from bindery.errors import SessionFailed
 from bindery.sandbox import Sandbox
 from launcher.spawners.assignment import Assignment, assign, command
-from launcher.spawners.base import Address, Running, SessionRequest
+from launcher.spawners.base import Address, Running, SessionRequest, Status
 from launcher.spawners.folder import SessionFolder, SessionFolders, copy_failed
 from launcher.spawners.leftovers import end_processes
 from launcher.spawners.nursery import Nursery
@@ -107,13 +107,13 @@ class ProcessSpawner:
             finally:
                 self._starting.discard(request.name)
 
-    async def poll(self, name: str) -> Running:
+    async def poll(self, name: str) -> Status:
         """Whether the server's process is there and runs; a folder alone is what an ended one left."""
         if self._runs(name) or name in self._starting:
-            return Running.RUNNING
+            return Status(Running.RUNNING)
         folder = self._folders.of(name)
         left = folder is not None and await asyncio.to_thread(folder.path.is_dir)
-        return Running.EXITED if left else Running.MISSING
+        return Status(Running.EXITED if left else Running.MISSING)
 
     async def address(self, name: str) -> Address | None:
         """Where the server listens; known as soon as it was asked for."""

@@ -15,9 +15,12 @@ import pytest
 from bindery.errors import BinderyError
 from bindery.sandbox import find_sandbox, no_sandbox
 from bindery.settings import SessionSettings
-from launcher.spawners.base import Running, SessionRequest, Spawner
+from launcher.spawners.base import Address, Running, SessionRequest, Spawner
+from launcher.spawners.kubernetes import KubernetesSpawner
 from launcher.spawners.leftovers import processes_of
 from launcher.spawners.process import ProcessSpawner
+from tests.support.cluster import cluster, cluster_registry
+from tests.support.cluster_images import in_registry, published
 from tests.support.docker_sessions import docker_spawner
 from tests.support.notebook_server import NotebookServer
 from tests.support.session_images import ENVIRONMENT, HOME, SessionImages, make_session_images
@@ -25,6 +28,8 @@ from tests.support.stored_images import StoredImages, make_stored_images
 
 #: Seconds until a condition that does not come true fails the test.
 LIMIT_SECONDS = 20.0
+#: Seconds that a server's place may take, with its image on the way there.
+PLACE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,21 @@ class Subject:
     environment: Callable[[str], str]
     folder: Callable[[str], str]
     stores: tuple[Path, ...] = ()
+    #: An image that nobody has.
+    missing: str = "example/none:1"
+    #: What an image's README is called.
+    title: Callable[[str], str] = "# {}".format
 
     async def start(self, image: str, name: str | None = None) -> tuple[str, NotebookServer]:
         """Start a session and wait until it answers."""
         wanted = request(image, name)
         await self.spawner.start(wanted)
-        address = await self.spawner.address(wanted.name)
-        assert address is not None
-        return wanted.name, await NotebookServer(address, wanted.base_url, wanted.token).wait()
+        return wanted.name, await self.reach(wanted)
+
+    async def reach(self, wanted: SessionRequest) -> NotebookServer:
+        """The server of a session that was asked for, once it answers."""
+        address = await placed(self.spawner, wanted.name)
+        return await NotebookServer(address, wanted.base_url, wanted.token).wait()
 
 
 def request(image: str, name: str | None = None) -> SessionRequest:
@@ -55,9 +67,23 @@ def request(image: str, name: str | None = None) -> SessionRequest:
     return SessionRequest(name, image, f"/user/{name}/", secrets.token_urlsafe(16), {"BINDER_REQUEST": "v2/gh/a/b/c"})
 
 
+async def placed(spawner: Spawner, name: str) -> Address:
+    """Where a session that was asked for runs; raises why it does not."""
+    async with asyncio.timeout(PLACE_SECONDS):
+        while True:
+            status = await spawner.poll(name)
+            if status.failure is not None:
+                raise status.failure
+            assert status.running in (Running.STARTING, Running.RUNNING)
+            address = await spawner.address(name)
+            if address is not None:
+                return address
+            await asyncio.sleep(0.01)
+
+
 async def ended(spawner: Spawner, name: str) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
-        while await spawner.poll(name) is Running.RUNNING:
+        while (await spawner.poll(name)).running in (Running.STARTING, Running.RUNNING):
             await asyncio.sleep(0.01)
 
 
@@ -97,16 +123,33 @@ def containers(request: pytest.FixtureRequest) -> tuple[Subject, AbstractAsyncCo
     return Subject(spawner, images, lambda name: ENVIRONMENT, lambda name: HOME), spawner
 
 
-@pytest.fixture(params=["process", "process in the sandbox", "docker"])
+def pods(request: pytest.FixtureRequest) -> tuple[Subject, AbstractAsyncContextManager[Spawner]]:
+    settings = cluster().settings(instance=f"contract-{secrets.token_hex(4)}")
+    images: SessionImages = request.getfixturevalue("container_images")
+    titles = {published(image): f"# {image}" for image in (images.shared, images.joined)}
+    missing = f"{cluster_registry()}/example/none:1"
+    spawner = KubernetesSpawner(settings, SessionSettings(), allow_origin="*")
+    return Subject(
+        spawner,
+        in_registry(images),
+        lambda name: ENVIRONMENT,
+        lambda name: HOME,
+        missing=missing,
+        title=titles.__getitem__,
+    ), spawner
+
+
+@pytest.fixture(params=["process", "process in the sandbox", "docker", "kubernetes"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "docker":
         found, running = containers(request)
+    elif request.param == "kubernetes":
+        found, running = pods(request)
     else:
         found, running = await processes(request, sandboxed=request.param != "process")
     async with running:
         yield found
-        for name in await found.spawner.list():
-            await found.spawner.stop(name)
+        await asyncio.gather(*(found.spawner.stop(name) for name in await found.spawner.list()))
 
 
 @pytest.fixture(params=["shared", "joined"])
@@ -123,7 +166,7 @@ class TestSpawner:
         prefix, folder, title = printed.split("\n")[:3]
         assert subject.environment(name) in prefix
         assert subject.folder(name) in folder
-        assert title == f"# {image}"
+        assert title == subject.title(image)
 
     async def test_the_work_tree_is_clean_and_at_the_commit(self, subject: Subject, image: str) -> None:
         _, server = await subject.start(image)
@@ -141,9 +184,7 @@ class TestSpawner:
     async def test_a_second_start_adopts(self, subject: Subject) -> None:
         wanted = request(subject.images.shared)
         await asyncio.gather(subject.spawner.start(wanted), subject.spawner.start(wanted))
-        address = await subject.spawner.address(wanted.name)
-        assert address is not None
-        server = await NotebookServer(address, wanted.base_url, wanted.token).wait()
+        server = await subject.reach(wanted)
         before = (await server.ask("GET", "api/status"))["started"]
         await subject.spawner.start(wanted)
         assert (await server.ask("GET", "api/status"))["started"] == before
@@ -157,14 +198,14 @@ class TestSpawner:
         assert not [line for line in lines if server.token in line]
 
     async def test_poll_tells_running_exited_missing(self, subject: Subject, image: str) -> None:
-        assert await subject.spawner.poll("nobody") is Running.MISSING
+        assert (await subject.spawner.poll("nobody")).running is Running.MISSING
         name, server = await subject.start(image)
-        assert await subject.spawner.poll(name) is Running.RUNNING
+        assert (await subject.spawner.poll(name)).running is Running.RUNNING
         await server.ask("POST", "api/shutdown")
         await ended(subject.spawner, name)
-        assert await subject.spawner.poll(name) is Running.EXITED
+        assert (await subject.spawner.poll(name)).running is Running.EXITED
         await subject.spawner.stop(name)
-        assert await subject.spawner.poll(name) is Running.MISSING
+        assert (await subject.spawner.poll(name)).running is Running.MISSING
 
     async def test_a_terminal_works(self, subject: Subject, image: str) -> None:
         _, server = await subject.start(image)
@@ -201,7 +242,7 @@ class TestSpawner:
 
     async def test_an_image_that_is_gone_is_an_error_for_people(self, subject: Subject) -> None:
         with pytest.raises(BinderyError, match="not here any more"):
-            await subject.spawner.start(request("example/none:1"))
+            await subject.start(subject.missing)
 
     async def test_pip_installs_into_the_session_only(self, subject: Subject, image: str) -> None:
         name, server = await subject.start(image)

@@ -82,7 +82,7 @@ async def inspect(name: str) -> dict[str, Any]:
 
 async def ended(spawner: DockerSpawner, name: str) -> None:
     async def is_over() -> bool:
-        return await spawner.poll(name) is Running.EXITED
+        return (await spawner.poll(name)).running is Running.EXITED
 
     await until(is_over, what="the container's end")
 
@@ -99,7 +99,7 @@ async def test_a_container_is_held_within_its_limits(images: SessionImages) -> N
         assert "EAGAIN" in await server.run(f"{flood}except OSError as error:\n    print('EAGAIN', error.errno)")
         hog = f"import subprocess; print(subprocess.run(['python', '-c', {HOG!r}]).returncode)"
         assert await server.run(hog) == f"-{signal.SIGKILL:d}\n"
-        assert await spawner.poll(name) is Running.RUNNING
+        assert (await spawner.poll(name)).running is Running.RUNNING
 
 
 async def test_a_server_that_takes_too_much_memory_is_ended() -> None:
@@ -163,7 +163,7 @@ async def test_sessions_outlive_a_killed_service_and_are_adopted(images: Session
         await service.wait()
     async with spawning(instance=instance) as spawner:
         assert await spawner.list() == [wanted.name]
-        assert await spawner.poll(wanted.name) is Running.RUNNING
+        assert (await spawner.poll(wanted.name)).running is Running.RUNNING
         before = (await inspect(wanted.name))["Id"]
         await spawner.start(wanted)
         assert (await inspect(wanted.name))["Id"] == before
@@ -175,7 +175,7 @@ async def test_another_service_leaves_our_sessions_alone(images: SessionImages) 
     async with spawning() as ours, spawning() as others:
         name, server = await begin(ours, images.shared)
         assert await others.list() == []
-        assert await others.poll(name) is Running.MISSING
+        assert (await others.poll(name)).running is Running.MISSING
         await others.stop(name)
         with pytest.raises(SessionFailed):
             await others.start(request(images.shared, name))
@@ -283,7 +283,7 @@ async def test_an_engine_that_goes_away_loses_no_session(images: SessionImages) 
         assert await server.status() == 200
         await away.come_back()
         assert await spawner.list() == [name]
-        assert await spawner.poll(name) is Running.RUNNING
+        assert (await spawner.poll(name)).running is Running.RUNNING
 
 
 async def test_no_engine_is_an_error_for_people() -> None:

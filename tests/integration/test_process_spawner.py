@@ -92,7 +92,7 @@ async def test_a_killed_service_leaves_no_process_and_its_folders_are_reaped(
     await until(lambda: not mentions(root))
     async with spawning(images, sandboxed=True) as spawner:
         assert await spawner.list() == ["owned-0", "owned-1"]
-        assert await spawner.poll("owned-0") is Running.EXITED
+        assert (await spawner.poll("owned-0")).running is Running.EXITED
         await spawner.stop("owned-0")
         assert await spawner.list() == ["owned-1"]
 
@@ -104,7 +104,7 @@ async def test_a_dead_parent_is_replaced_and_its_sessions_count_as_ended(images:
         parents = [process for process in psutil.Process().children() if "--warm" in process.cmdline()]
         parents[0].send_signal(signal.SIGKILL)
         async with asyncio.timeout(LIMIT_SECONDS):
-            while await spawner.poll(name) is Running.RUNNING:
+            while (await spawner.poll(name)).running is Running.RUNNING:
                 await asyncio.sleep(0.01)
         again, server = await begin(spawner, images.shared)
         assert await server.status() == 200
