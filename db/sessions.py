@@ -12,8 +12,10 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bindery.errors import QuotaReached, RepositoryQuotaReached
-from db import event_log, launches, seats
+from bindery.errors import QuotaReached
+from db import admission, event_log, launches, seats
+from db.admission import Claim
+from db.batch import Batch
 from db.engine import Database
 from db.event_log import LoggedEvent
 from db.events import Event, Failure
@@ -26,9 +28,6 @@ from db.wakeups import Wakeups
 
 #: Topic that wakes the controller.
 PENDING = "sessions"
-
-#: After how many seconds a refused visitor may try again when nothing tells how long sessions last.
-RETRY_SECONDS = 60.0
 
 _SUFFIX = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -52,6 +51,11 @@ class SessionWanted:
     repository: str = ""
     allowance: Allowance = field(default_factory=Allowance)
     launch_event: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What it needs a place of."""
+        return Claim(self.repository, self.request.get("repo_url", ""), self.allowance.sessions)
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,31 @@ class Session:
         return self.state in SESSION_ENDS
 
     @property
+    def waiting(self) -> Waiting:
+        """How it stands in line."""
+        return Waiting(self.id, self.repository, self.allowance.sessions)
+
+    @property
     def url(self) -> str:
         """Where the visitor reaches the server; ends with a slash."""
         return f"{self.launch_host}user/{self.name}/"
 
 
+@dataclass(frozen=True)
+class _Creation:
+    wanted: SessionWanted
+    now: float
+    room: Room
+
+    @property
+    def limited(self) -> bool:
+        """Whether others have to be counted first."""
+        return bool(self.room.sessions or self.wanted.allowance.sessions)
+
+
 _COLUMNS = [sessions.c[field.name] for field in fields(Session)]
+#: What a new row has in columns that nobody has written yet.
+_UNSET: Mapping[str, Any] = {**dict.fromkeys(each.name for each in fields(Session)), "last_seq": 0}
 
 
 class SessionStore:
@@ -104,37 +127,35 @@ class SessionStore:
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
         self._wakeups = wakeups
+        self._creations = Batch(self._create)
 
     async def create(self, wanted: SessionWanted, now: float, room: Room | None = None) -> Session:
         """A new pending session; raises `QuotaReached` when it would have no place, nor one in the line."""
-        row = {
-            "id": secrets.token_urlsafe(16),
-            "name": f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}",
-            "token": secrets.token_urlsafe(16),
-            "image": wanted.image,
-            "build_id": wanted.build_id,
-            "request": json.dumps(dict(wanted.request)),
-            "launch_host": wanted.launch_host,
-            "browser": wanted.browser,
-            "repository": wanted.repository,
-            "allowance": json.dumps(asdict(wanted.allowance)),
-            "launch_event": wanted.launch_event,
-            "state": SessionState.PENDING,
-            "created_at": now,
-            "watched_at": now,
-        }
+        return await self._creations(_Creation(wanted, now, room or Room()))
+
+    async def _create(self, asked: Sequence[_Creation]) -> list[Session | Exception]:
+        answers: list[Session | Exception] = []
+        rows: list[dict[str, Any]] = []
         async with self._database.write() as connection:
-            await _check_room(connection, wanted, room or Room(), now)
-            new = insert(sessions).values(row).returning(*_COLUMNS)
-            created = _session((await connection.execute(new)).mappings().one())
+            for creation in asked:
+                try:
+                    if creation.limited:
+                        await _insert(connection, rows)
+                        await admission.check(connection, creation.wanted.claim, creation.room, creation.now)
+                except QuotaReached as error:
+                    answers.append(error)
+                else:
+                    rows.append(_new_row(creation.wanted, creation.now))
+                    answers.append(_session({name: rows[-1].get(name, value) for name, value in _UNSET.items()}))
+            await _insert(connection, rows)
         self._wakeups.notify(PENDING)
-        return created
+        return answers
 
     async def check_room(self, wanted: SessionWanted, now: float, room: Room) -> None:
         """Raise what `create` would raise now; it may still raise that later."""
         if room.sessions or wanted.allowance.sessions:
             async with self._database.write() as connection:
-                await _check_room(connection, wanted, room, now)
+                await admission.check(connection, wanted.claim, room, now)
 
     async def start(
         self, candidates: Sequence[Session], events: Mapping[str, Sequence[Event]], now: float, room: Room
@@ -144,7 +165,7 @@ class SessionStore:
         `events` has what is written to each one's log, by id, as many for each.
         """
         async with self._database.write() as connection:
-            chosen = await _seated(connection, candidates, room)
+            chosen = await admission.seated(connection, [each.waiting for each in candidates], room)
             if not chosen:
                 return []
             (count,) = {len(events[session_id]) for session_id in chosen}
@@ -286,7 +307,7 @@ def _launch(moved: Session, now: float) -> Launch | None:
     """The launch that ended as the session came to its present state."""
     if moved.state is SessionState.READY:
         outcome = Outcome.READY
-    elif moved.ready_at is None and moved.ended:
+    elif moved.ready_at is None and moved.state in (SessionState.FAILED, SessionState.STOPPED):
         outcome = Outcome.FAILED if moved.state is SessionState.FAILED else Outcome.LEFT
     else:
         return None
@@ -314,33 +335,29 @@ async def _count(connection: AsyncConnection) -> int:
     return int(await connection.scalar(query) or 0)
 
 
-async def _check_room(connection: AsyncConnection, wanted: SessionWanted, room: Room, now: float) -> None:
-    most = wanted.allowance.sessions
-    if not room.sessions and not most:
-        return
-    await seats.alone(connection)
-    full = bool(room.sessions) and await seats.present(connection, now) >= room.sessions
-    if not full and (not most or await seats.present(connection, now, wanted.repository) < most):
-        return
-    if room.waiting:
-        waiting = await seats.waiting(connection, now, built=False)
-        _, places = seat(waiting, await seats.occupied(connection), room)
-        if len(places) < room.waiting:
-            return
-    error = QuotaReached("Too many users on this BinderHub! Try again soon.")
-    if not full:
-        error = RepositoryQuotaReached(f"Too many users running {wanted.request['repo_url']}! Try again soon.")
-    pace = await seats.pace(connection, "" if full else wanted.repository, now)
-    error.retry_after_seconds = RETRY_SECONDS if pace is None else pace
-    raise error
+def _new_row(wanted: SessionWanted, now: float) -> dict[str, Any]:
+    return {
+        "id": secrets.token_urlsafe(16),
+        "name": f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}",
+        "token": secrets.token_urlsafe(16),
+        "image": wanted.image,
+        "build_id": wanted.build_id,
+        "request": json.dumps(dict(wanted.request)),
+        "launch_host": wanted.launch_host,
+        "browser": wanted.browser,
+        "repository": wanted.repository,
+        "allowance": json.dumps(asdict(wanted.allowance)),
+        "launch_event": wanted.launch_event,
+        "state": SessionState.PENDING,
+        "created_at": now,
+        "watched_at": now,
+    }
 
 
-async def _seated(connection: AsyncConnection, candidates: Sequence[Session], room: Room) -> tuple[str, ...]:
-    if not room.sessions and not any(each.allowance.sessions for each in candidates):
-        return tuple(each.id for each in candidates)
-    await seats.alone(connection)
-    waiting = [Waiting(each.id, each.repository, each.allowance.sessions) for each in candidates]
-    return seat(waiting, await seats.occupied(connection), room)[0]
+async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        await connection.execute(insert(sessions), rows)
+        rows.clear()
 
 
 async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
@@ -348,7 +365,7 @@ async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
     return None if row is None else _session(row)
 
 
-def _session(row: RowMapping) -> Session:
+def _session(row: RowMapping | Mapping[str, Any]) -> Session:
     read = {
         "state": SessionState(row["state"]),
         "request": json.loads(row["request"]),

@@ -1,0 +1,84 @@
+"""What stands before all routes: cross-origin headers, banned networks, and the way to event streams.
+
+Streams do not go through the framework: its layers would wrap every chunk that each of thousands of viewers gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bindery.errors import NetworkBanned
+from web import pages
+from web.api import problems
+from web.api.routes import PREFIX
+from web.pages import Pages
+from web.streams import Streams, refused
+from web.visitor import client_ip
+
+#: What even banned networks get, below the service's address: what monitors ask, and what error pages show.
+_FOR_ALL = ("health", "versions", "static/", "badge", "assets/", "favicon", "logo_social.png")
+
+
+def cross_origin(allow_origin: str) -> dict[str, str]:
+    """The headers of every answer (protocol page 1); pages of `allow_origin` may read it."""
+    headers = {"access-control-allow-headers": "authorization, cache-control, content-type, last-event-id"}
+    if allow_origin:
+        headers["access-control-allow-origin"] = allow_origin
+    return headers
+
+
+#: What only a preflight asks for: which methods, and for how many seconds the answer holds.
+_PREFLIGHT = {"access-control-allow-methods": "GET, HEAD, POST, DELETE, OPTIONS", "access-control-max-age": "600"}
+
+
+@dataclass(frozen=True)
+class Front:
+    """The outermost application."""
+
+    app: ASGIApp
+    streams: Streams
+    pages: Pages
+    headers: Mapping[str, str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        answer, complete = await self._answer(Request(scope)) if scope["type"] == "http" else (self.app, True)
+        await answer(scope, receive, send if complete else self._with_headers(send))
+
+    async def _answer(self, request: Request) -> tuple[ASGIApp, bool]:
+        """The application that answers, and whether its answer has all headers already."""
+        if request.method == "OPTIONS":
+            return Response(headers={**self.headers, **_PREFLIGHT}), True
+        if banned := self._banned(request):
+            return banned, False
+        if self.streams.asked_for(request):
+            return await self.streams.answer(request), True
+        return self.app, False
+
+    def _with_headers(self, send: Send) -> Send:
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                more = [(name.encode(), value.encode()) for name, value in self.headers.items()]
+                message["headers"] = [*message["headers"], *(each for each in more if each[0] not in own)]
+            await send(message)
+
+        return with_headers
+
+    def _banned(self, request: Request) -> ASGIApp | None:
+        """The refusal of a client of a banned network, in the form in which each route answers."""
+        path = request.url.path.removeprefix(self.streams.base_url)
+        try:
+            if not path.startswith(_FOR_ALL):
+                self.streams.doorkeeper.check_network(client_ip(request))
+        except NetworkBanned as error:
+            if path.startswith("build/"):
+                return refused(error, {})
+            return problems.answer(error) if path.startswith(PREFIX) else pages.error_page(self.pages, request, error)
+        return None
