@@ -498,6 +498,11 @@ class Settings(BaseSettings):
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Networks whose X-Forwarded-* headers are believed (JSON list of CIDR blocks)."
     )
+    launch_log: str = Field(
+        "",
+        description="File to which each launch that succeeds is appended as a JSON line, in the format of Binder's "
+        "public archives; `-`: the service's own log; empty: nowhere.",
+    )
     log_json: bool = Field(False, description="Write the service's log as JSON lines.")
     providers: ProviderSettings = Field(default_factory=ProviderSettings, description="Where repositories come from.")
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="Bringing a commit here.")

@@ -40,7 +40,8 @@ from db.line import Room
 from db.previews import PreviewStore
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
-from db.sessions import SessionStore
+from db.sessions import Session, SessionStore
+from db.states import SessionState
 from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
@@ -54,9 +55,10 @@ from web.diagnoses import Diagnoses
 from web.doorkeeper import Doorkeeper, banned_networks
 from web.estimates import Estimates
 from web.feed import Feeds
-from web.health import Health
+from web.health import Health, Usage
 from web.intake import Intake
 from web.introductions import Introductions
+from web.launch_events import LaunchLog
 from web.launches import Launches
 from web.line import Line
 from web.metrics import Metrics
@@ -68,6 +70,7 @@ from web.traffic import Limits, Traffic
 
 log = structlog.get_logger(__name__)
 
+Observe = Callable[[Session, SessionState, float], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 #: How often, in seconds, activity and waiting visitors are written to the rows.
@@ -158,7 +161,14 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         names = {name: str(provider.display["displayName"]) for name, provider in resolver.providers.items()}
         metrics = Metrics(lambda: feeds.viewers, names)
         activity = Activity()
-        controller = _controller(settings, stored, running.spawner, activity, metrics)
+        launch_log = LaunchLog(settings.launch_log)
+        stack.callback(launch_log.close)
+
+        def observe(session: Session, state: SessionState, seconds: float) -> None:
+            metrics.launch(session, state, seconds)
+            launch_log.observe(session, state)
+
+        controller = _controller(settings, stored, running.spawner, activity, observe)
         worker = _worker(settings, stored, running.workbench.builder, client, resolver, metrics)
         keeper = Housekeeping(
             running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
@@ -171,7 +181,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
         await _reap(running.workbench, stored.builds)
         await controller.adopt()
         launches = _launches(settings, stored, running, feeds, resolver, metrics)
-        site = _site(settings, launches, _health(settings, stored.database), metrics, token, running.notice, stored)
+        site = _site(settings, launches, _health(settings, stored), metrics, token, running.notice, stored)
         traffic = _traffic(settings, stored.sessions, activity, site.pages)
         stack.push_async_callback(traffic.aclose)
         if not running.lasting:
@@ -184,6 +194,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
                 controller.run,
                 keeper.run,
                 records.run,
+                metrics.watch_loop,
                 _writing(launches, activity, stored),
             )
         )
@@ -196,7 +207,7 @@ async def _reap(bench: Workbench, builds: BuildStore) -> None:
     await bench.builder.reap(wanted)
 
 
-def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Activity, metrics: Metrics) -> Controller:
+def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Activity, observe: Observe) -> Controller:
     return Controller(
         Launchpad(
             sessions=stored.sessions,
@@ -208,7 +219,7 @@ def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Ac
             settings=settings.session,
             base_url=base_url(settings),
             room=room(settings),
-            observe=metrics.launch,
+            observe=observe,
         )
     )
 
@@ -277,6 +288,7 @@ def _launches(
         image_prefix=running.workbench.image_prefix,
         allow_build_only=settings.allow_build_only,
         refused=metrics.refused,
+        logs_launches=bool(settings.launch_log),
     )
     line = Line(lambda: stored.sessions.line(available, time.time()), stored.wakeups)
     introductions = Introductions(
@@ -343,9 +355,9 @@ def _site(
     )
 
 
-def _health(settings: Settings, database: Database) -> Health:
+def _health(settings: Settings, stored: Rows) -> Health:
     async def answers() -> None:
-        async with database.read() as connection:
+        async with stored.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def has_space() -> None:
@@ -353,7 +365,11 @@ def _health(settings: Settings, database: Database) -> Health:
         if usage.free < LEAST_FREE:
             raise OSError("the disk is almost full")
 
-    return Health({"Database": answers, "Disk space": has_space})
+    async def count() -> Usage:
+        builds, sessions = await stored.builds.unfinished(), await stored.sessions.count()
+        return Usage(len(builds), sessions, settings.session.max_total)
+
+    return Health({"Database": answers, "Disk space": has_space}, count)
 
 
 def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, known: Pages) -> Traffic:

@@ -14,12 +14,35 @@ LIMIT_SECONDS = 3.0
 Check = Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class Usage:
+    """How many builds and sessions there are, and how many sessions there may be (0: no limit)."""
+
+    builds: int
+    sessions: int
+    quota: int
+
+    def report(self) -> dict[str, object]:
+        """The protocol's check of this name. A full service is not a sick one, so it never fails the whole."""
+        return {
+            "service": "Pod quota",
+            "total_pods": self.builds + self.sessions,
+            "build_pods": self.builds,
+            "user_pods": self.sessions,
+            "quota": self.quota or None,
+            "ok": not self.quota or self.sessions <= self.quota,
+            "_ignore_failure": True,
+        }
+
+
 @dataclass
 class Health:
     """The checks of a service, each by its name; a check that raises or takes too long has failed."""
 
     checks: Mapping[str, Check]
+    count: Callable[[], Awaitable[Usage]] | None = None
     _results: dict[str, bool] = field(default_factory=dict)
+    _usage: Usage | None = None
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -36,6 +59,8 @@ class Health:
         """Run all checks."""
         answers = await asyncio.gather(*map(_passes, self.checks.values()))
         self._results = dict(zip(self.checks, answers, strict=True))
+        if self.count is not None:
+            self._usage = await _within_limit(self.count)
 
     async def _watch(self) -> None:
         while True:
@@ -49,7 +74,9 @@ class Health:
 
     def report(self) -> dict[str, object]:
         """The body of `/health` (protocol page 1.3)."""
-        checks = [{"service": name, "ok": passed} for name, passed in self._results.items()]
+        checks: list[dict[str, object]] = [{"service": name, "ok": passed} for name, passed in self._results.items()]
+        if self._usage is not None:
+            checks.append(self._usage.report())
         return {"ok": self.ok, "checks": checks}
 
 
@@ -60,3 +87,11 @@ async def _passes(check: Check) -> bool:
     except Exception:
         return False
     return True
+
+
+async def _within_limit(count: Callable[[], Awaitable[Usage]]) -> Usage | None:
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await count()
+    except Exception:
+        return None

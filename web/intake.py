@@ -17,6 +17,7 @@ from db.line import Room
 from db.sessions import Session, SessionStore, SessionWanted
 from launcher.rules import Rules
 from registry.reference import image_reference, session_slug
+from web.launch_events import Origins, describe
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Visit:
     operator: bool = False
     build_only: bool = False
     last_event_id: str = ""
+    origins: Origins = field(default_factory=Origins)
     #: Whether the stream begins with an event about the launch as a whole, which the protocol does not know.
     about: bool = False
     #: A file of the repository that the visitor would like to read meanwhile.
@@ -62,6 +64,8 @@ class Intake:
     allow_build_only: bool = False
     #: Told of each launch that a quota refused.
     refused: Callable[[Visit, QuotaReached], None] = lambda visit, error: None
+    #: Whether each session keeps what the operator's log of launches will say.
+    logs_launches: bool = False
     clock: Callable[[], float] = time.time
     _looks: Once[bool] = field(default_factory=Once)
     _requests: Once[Build] = field(default_factory=Once)
@@ -159,4 +163,5 @@ class Intake:
             browser=visit.browser,
             repository=resolved.repo_url.lower().removesuffix(".git"),
             allowance=self.rules.allowance(visit.provider, visit.spec),
+            launch_event=describe(visit.provider, visit.spec, resolved, visit.origins) if self.logs_launches else None,
         )

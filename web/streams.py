@@ -20,7 +20,7 @@ from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.intake import Visit
 from web.launches import Launches, failed
-from web.visitor import accepts, client_ip, is_operator, launch_host, raw_tail
+from web.visitor import accepts, client_ip, is_operator, launch_host, origins, raw_tail
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +70,7 @@ class Streams:
             about=request.query_params.get("about", "").lower() == "true",
             opens=request.query_params.get("opens", ""),
             browser=browser_of(request),
+            origins=origins(request),
         )
 
     async def _admitted(self, request: Request, visit: Visit) -> tuple[BinderyError | None, Rate | None]:

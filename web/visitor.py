@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from web.launch_events import Origins
+
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+
+#: Longer origins are cut: they come from a header.
+_LONGEST = 300
 
 
 def raw_tail(request: Request, prefix: str) -> str:
@@ -30,6 +37,16 @@ def launch_host(request: Request, base_url: str) -> str:
 def client_ip(request: Request) -> str:
     """The address the request came from; behind a trusted proxy the server has put the visitor's there."""
     return request.client.host if request.client else ""
+
+
+def origins(request: Request) -> Origins:
+    """Where a launch was asked for."""
+    header = request.headers.get("origin", "")
+    with contextlib.suppress(ValueError):
+        host = urlsplit(header).netloc.lower() or request.headers.get("host", "").lower()
+        asked_by = header or request.headers.get("sec-fetch-site", "")
+        return Origins(host[:_LONGEST], asked_by[:_LONGEST], bool(request.query_params.get("build_token")))
+    return Origins()
 
 
 def accepts(request: Request, wanted: str) -> bool:

@@ -23,7 +23,7 @@ from web.health import Health
 from web.intake import Visit
 from web.launches import Launches
 from web.service_report import Reporter
-from web.visitor import client_ip, is_operator, launch_host
+from web.visitor import client_ip, is_operator, launch_host, origins
 
 PREFIX = "api/v1/"
 
@@ -55,6 +55,7 @@ class Api:
             launch_host=launch_host(request, self.base_url),
             client_ip=client_ip(request),
             operator=is_operator(request, self.operator_token),
+            origins=origins(request),
         )
         self.doorkeeper.refuse_if_exceeded(await self.doorkeeper.admit(request, visit))
         return visit
