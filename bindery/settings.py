@@ -261,6 +261,11 @@ class BuildPodSettings(PodSettings):
     storage_bytes: int = Field(
         20 * 1024 * MIB, ge=256 * MIB, description="Disk of its node that one build may use, in bytes."
     )
+    cache_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9_./-]*)?$",
+        description="Buildah: folder of each build's node that keeps layers for later builds; empty: each begins anew.",
+    )
     keep_seconds: int = Field(
         600, ge=0, description="How long, in seconds, the cluster keeps a Job that has ended and that nobody removed."
     )

@@ -22,6 +22,7 @@ GRACE_SECONDS = 5
 NET_SECONDS = 900
 
 _WORK = "/work"
+_CACHE = "/cache"
 _USER = 1000
 _SOCKET = "unix://"
 _MOST_NAME = 63
@@ -81,7 +82,9 @@ def job(
             {"name": "order", "secret": {"secretName": secret_name, "defaultMode": 0o440}},
             {"name": "work", "emptyDir": {"sizeLimit": str(chosen.storage_bytes)}},
             *_socket(settings)[0],
+            *_cache(settings)[0],
         ],
+        **_cache_owner(settings),
         **pods.placement(chosen),
     }
     if affinity := with_preference(chosen.affinity, name, nodes):
@@ -119,7 +122,7 @@ def _container(settings: KubernetesSettings, order: Order) -> dict[str, Any]:
         "name": CONTAINER,
         "image": chosen.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": "BINDERY_JOB_WORK", "value": _WORK}],
+        "env": [{"name": name, "value": value} for name, value in _variables(settings).items()],
         "resources": {
             "limits": {"memory": str(memory), "cpu": f"{chosen.cpus:g}"},
             "requests": {
@@ -132,8 +135,41 @@ def _container(settings: KubernetesSettings, order: Order) -> dict[str, Any]:
             {"name": "order", "mountPath": str(FOLDER), "readOnly": True},
             {"name": "work", "mountPath": _WORK},
             *_socket(settings)[1],
+            *_cache(settings)[1],
         ],
     }
+
+
+def _variables(settings: KubernetesSettings) -> dict[str, str]:
+    cached = {"BINDERY_JOB_CACHE": _CACHE} if _has_cache(settings) else {}
+    return {"BINDERY_JOB_WORK": _WORK, **cached}
+
+
+def _has_cache(settings: KubernetesSettings) -> bool:
+    return settings.build.back_end is BuildBackEnd.BUILDAH and bool(settings.build.cache_path)
+
+
+def _cache(settings: KubernetesSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volume and mount of the node's folder for layers."""
+    if not _has_cache(settings):
+        return [], []
+    volume = {"name": "cache", "hostPath": {"path": settings.build.cache_path, "type": "DirectoryOrCreate"}}
+    return [volume], [{"name": "cache", "mountPath": _CACHE}]
+
+
+def _cache_owner(settings: KubernetesSettings) -> dict[str, Any]:
+    """Gives that folder to the user who builds, for the kubelet makes it root's."""
+    if not _has_cache(settings) or _is_root(settings):
+        return {}
+    rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}}
+    owner = {
+        "name": "cache",
+        "image": settings.build.image,
+        "command": ["chown", f"{_USER}:{_USER}", _CACHE],
+        "securityContext": {"runAsNonRoot": False, "runAsUser": 0, **rights},
+        "volumeMounts": _cache(settings)[1],
+    }
+    return {"initContainers": [owner]}
 
 
 def _is_root(settings: KubernetesSettings) -> bool:

@@ -7,10 +7,8 @@ import base64
 import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from bindery.errors import (
@@ -25,25 +23,21 @@ from bindery.errors import (
 from bindery.settings import Settings
 from builder.engines import kubernetes_status as status
 from builder.engines.base import Handover
+from builder.engines.job_context import upload_context
 from builder.engines.kubernetes_follow import Follower, Limits
 from builder.engines.kubernetes_job import Parcel, job_name
 from builder.engines.kubernetes_jobs import Jobs
 from builder.engines.layered.making import Image, Recipe, StepFailed
 from builder.engines.registry_images import RegistryImages
-from builder.job.order import CONTEXT, DOCKERFILE, Order
+from builder.job.order import Order
 from builder.job.records import Reason, Verdict
 from registry.credentials import CredentialSource
-from registry.folder import folder_items
-from registry.layer import Part, make_layer
-from registry.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
 from registry.names import Reference
-from registry.uploads import BytesSource, FileSource
 
 CONTEXTS = "bindery/context"
 CACHES = "bindery-cache"
 #: How often a Job is made anew whose pod was lost.
 ATTEMPTS = 3
-_EMPTY = b"{}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +126,8 @@ class KubernetesMaker:
         return {path: data for path, data in found.items() if data is not None}
 
     async def _make(self, name: str, recipe: Recipe, timeout_seconds: float) -> None:
-        context = await self._upload(name, recipe)
+        context = Reference.parse(self.name(CONTEXTS, name))
+        await upload_context(self.images.client, context, recipe.dockerfile, recipe.context)
         chosen = self.settings.kubernetes.build
         target = Reference.parse(recipe.tag)
         order = Order(
@@ -153,27 +148,6 @@ class KubernetesMaker:
         authorities = None if bundle is None else await asyncio.to_thread(bundle.read_bytes)
         parcel = Parcel(order, await self._logins(target), secrets, authorities)
         await self.jobs.make(name, self.build_id, parcel)
-
-    async def _upload(self, name: str, recipe: Recipe) -> Reference:
-        """Bring Dockerfile and context into the registry, for the Job to take from there."""
-        target = Reference.parse(self.name(CONTEXTS, name))
-        client = self.images.client
-        with tempfile.TemporaryDirectory(prefix="context-", dir=recipe.dockerfile.parent) as scratch:
-            folder = Path(scratch) / "recipe"
-            await asyncio.to_thread(_copy, recipe.dockerfile, folder / "Dockerfile")
-            parts = [Part(CONTEXT, folder_items(recipe.context)), Part(DOCKERFILE.split("/")[0], folder_items(folder))]
-            layer = await make_layer(parts, Path(scratch) / "layer.tar.gz")
-            await client.upload(target.repository, FileSource(layer.path, layer.digest, layer.size))
-        config = BytesSource(_EMPTY)
-        await client.upload(target.repository, config)
-        document = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
-            "layers": [layer.descriptor(OCI_LAYER).document()],
-        }
-        await client.put_manifest(target, Manifest.write(document))
-        return target
 
     async def _logins(self, target: Reference) -> bytes | None:
         """A Docker config.json with nothing but the login for the image's own registry."""
@@ -203,11 +177,6 @@ class KubernetesMaker:
         await self.jobs.release(name, self.build_id)
         with contextlib.suppress(BinderyError):
             await self.images.untag(self.name(CONTEXTS, name))
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True)
-    target.write_bytes(source.read_bytes())
 
 
 def _files(verdict: Verdict) -> Mapping[str, bytes]:

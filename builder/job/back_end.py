@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from builder.job.cache import Turn
 from builder.job.order import Order
 
 Say = Callable[[str], Awaitable[None]]
@@ -20,7 +21,8 @@ class PushFailed(Exception):
 class Site:
     """A Job's place: `work` is its own folder, `context` and `dockerfile` the unpacked archive.
 
-    `secrets` are files for steps; `logins` is the folder of a Docker config.json; `environment` is for programs.
+    `secrets` are files for steps; `logins` is the folder of a Docker config.json; `environment` is for programs; `turn`
+    is the use of a folder that outlasts the Job, if there is one.
     """
 
     work: Path
@@ -29,6 +31,7 @@ class Site:
     secrets: Mapping[str, Path]
     logins: Path
     environment: Mapping[str, str]
+    turn: Turn | None = None
 
 
 class BackEnd(Protocol):

@@ -14,10 +14,10 @@ from builder.job.back_end import PushFailed, Say, Site
 from builder.job.buildah_progress import BuildahProgress
 from builder.job.order import Order
 
-_IMAGE = "localhost/bindery-build"
 _ASK_SECONDS = 120.0
 _PUSH_SECONDS = 3600.0
 _PUSH_ATTEMPTS = 3
+_CLEAR_SECONDS = 600.0
 
 _REGISTRIES = """\
 unqualified-search-registries = ["docker.io"]
@@ -32,9 +32,10 @@ class Buildah:
     program: str = "buildah"
 
     async def build(self, order: Order, site: Site, say: Say) -> None:
-        """See `BackEnd`."""
+        """See `BackEnd`. A build of the same image by a Job before it is there no more."""
         await asyncio.to_thread(_write_registries, site.work, order.plain_http)
         driver = await self._driver(site)
+        await self._clear(site)
         if driver != "overlay":
             await say("This node cannot stack layers for builds, so each one is copied: it takes longer\n")
         progress = BuildahProgress(order.headings)
@@ -59,7 +60,7 @@ class Buildah:
 
     async def read(self, order: Order, site: Site, path: str) -> bytes | None:
         """See `BackEnd`. The image's own `cat` says it: that works with whatever rights Buildah has."""
-        made = await self._ask(site, "from", "--pull-never", "--quiet", _IMAGE)
+        made = await self._ask(site, "from", "--pull-never", "--quiet", order.target)
         container = made.stdout.decode().strip()
         if made.returncode != 0 or not container:
             return None
@@ -73,11 +74,21 @@ class Buildah:
         ended = Finished(1)
         for _ in range(_PUSH_ATTEMPTS):
             ended = await self._ask(
-                site, "push", "--quiet", *_logins(site), _IMAGE, f"docker://{order.target}", seconds=_PUSH_SECONDS
+                site, "push", "--quiet", *_logins(site), order.target, f"docker://{order.target}", seconds=_PUSH_SECONDS
             )
             if ended.returncode == 0:
                 return
         raise PushFailed(ended.stderr.decode(errors="replace").strip())
+
+    async def _clear(self, site: Site) -> None:
+        """Remove what Jobs that were ended left in the node's folder, and all of it when the disk gets full."""
+        turn = site.turn
+        if turn is None or not turn.alone:
+            return
+        await self._ask(site, "rm", "--all", seconds=_CLEAR_SECONDS)
+        if await asyncio.to_thread(lambda: turn.is_full):
+            await self._ask(site, "rmi", "--all", "--force", seconds=_CLEAR_SECONDS)
+        await asyncio.to_thread(turn.share)
 
     async def _ask(self, site: Site, *words: str, seconds: float = _ASK_SECONDS) -> Finished:
         environment = self._environment(site, await self._driver(site))
@@ -98,21 +109,24 @@ class Buildah:
     def _environment(self, site: Site, driver: str) -> dict[str, str]:
         storage = site.work / "storage.conf"
         if not storage.exists() or driver not in storage.read_text(encoding="utf-8"):
-            storage.write_text(storage_settings(site.work, driver), encoding="utf-8")
+            layers = site.work if site.turn is None else site.turn.folder
+            storage.write_text(storage_settings(site.work, layers, driver), encoding="utf-8")
         return {
             **site.environment,
             "BUILDAH_ISOLATION": "chroot",
             "CONTAINERS_STORAGE_CONF": str(storage),
             "CONTAINERS_REGISTRIES_CONF": str(site.work / "registries.conf"),
             "XDG_RUNTIME_DIR": str(site.work / "run"),
+            # Which layers the registry has is kept beside them.
+            "XDG_DATA_HOME": str((site.work if site.turn is None else site.turn.folder) / "data"),
             "TMPDIR": str(site.work / "tmp"),
             "NO_COLOR": "1",
         }
 
 
-def storage_settings(work: Path, driver: str) -> str:
-    """Where Buildah keeps layers, and how."""
-    places = f'graphroot = "{work}/storage"\nrunroot = "{work}/run"\nrootless_storage_path = "{work}/storage"\n'
+def storage_settings(work: Path, layers: Path, driver: str) -> str:
+    """Where Buildah keeps layers, and how. What is mounted is a matter of this Job alone."""
+    places = f'graphroot = "{layers}/storage"\nrunroot = "{work}/run"\nrootless_storage_path = "{layers}/storage"\n'
     return f'[storage]\ndriver = "{driver}"\n{places}'
 
 
@@ -124,8 +138,20 @@ def registry_settings(plain_http: Sequence[str]) -> str:
 
 def build_words(order: Order, site: Site) -> list[str]:
     """The command line of a build, without the program."""
-    words = ["build", "--isolation", "chroot", "--format", "docker", "--tag", _IMAGE, "--file", str(site.dockerfile)]
+    words = [
+        "build",
+        "--isolation",
+        "chroot",
+        "--format",
+        "docker",
+        "--tag",
+        order.target,
+        "--file",
+        str(site.dockerfile),
+    ]
     words += _logins(site)
+    # Whoever may chroot gets out of a chroot, and the pod's own files have the login for the registry.
+    words += ["--cap-drop", "CAP_SYS_CHROOT"]
     if order.cache:
         words += ["--layers", "--cache-from", order.cache, "--cache-to", order.cache]
     else:

@@ -19,6 +19,7 @@ from builder.job import memory
 from builder.job.back_end import BackEnd, PushFailed, Say, Site
 from builder.job.buildah import Buildah
 from builder.job.buildkit import BuildKit
+from builder.job.cache import Turn, used
 from builder.job.docker_socket import DockerSocket
 from builder.job.order import AUTHORITIES, CONTEXT, DOCKERFILE, ORDER, SECRET_PREFIX, Order
 from builder.job.records import Reason, Verdict
@@ -28,6 +29,8 @@ from registry.names import Reference
 
 #: Where a Job may write; a volume of its own is mounted there.
 _WORK = "BINDERY_JOB_WORK"
+#: A folder of the node that outlasts it.
+_CACHE = "BINDERY_JOB_CACHE"
 _REASONS = (
     ((BuildTimedOut,), Reason.TIME),
     ((DiskFull, RegistryFull), Reason.DISK),
@@ -52,8 +55,8 @@ async def carry_out(folder: Path, say: Say) -> Verdict:
     work = Path(tempfile.mkdtemp(prefix="job-", dir=os.environ.get(_WORK)))
     try:
         order = Order.from_json(await asyncio.to_thread((folder / ORDER).read_text, encoding="utf-8"))
-        files = await _carry_out(order, folder, work, say)
-        return Verdict(files=files)
+        with _turn() as turn:
+            return Verdict(files=await _carry_out(order, folder, work, turn, say))
     except StepFailed as problem:
         if memory.kills() > before:
             return Verdict(Reason.MEMORY, _memory_words(), problem.output)
@@ -65,7 +68,7 @@ async def carry_out(folder: Path, say: Say) -> Verdict:
         await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
 
-async def _carry_out(order: Order, folder: Path, work: Path, say: Say) -> Mapping[str, bytes]:
+async def _carry_out(order: Order, folder: Path, work: Path, turn: Turn | None, say: Say) -> Mapping[str, bytes]:
     await _bring_context(order, folder, work)
     site = Site(
         work=work,
@@ -74,6 +77,7 @@ async def _carry_out(order: Order, folder: Path, work: Path, say: Say) -> Mappin
         secrets=await asyncio.to_thread(_secrets, folder),
         logins=folder,
         environment=_environment(folder),
+        turn=turn,
     )
     builder = back_end(order)
     await builder.build(order, site, say)
@@ -84,6 +88,11 @@ async def _carry_out(order: Order, folder: Path, work: Path, say: Say) -> Mappin
         await say(f"Pushing {Reference.parse(order.target).repository}\n")
         await builder.push(order, site, say)
     return {path: data for path, data in found.items() if data is not None}
+
+
+def _turn() -> contextlib.AbstractContextManager[Turn | None]:
+    folder = os.environ.get(_CACHE)
+    return used(Path(folder)) if folder else contextlib.nullcontext()
 
 
 def _environment(folder: Path) -> dict[str, str]:

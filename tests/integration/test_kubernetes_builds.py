@@ -80,7 +80,7 @@ async def stopped(work: asyncio.Task[Any]) -> None:
 async def test_a_repositorys_dockerfile_is_built_and_leaves_only_its_image(
     engine: KubernetesEngine, tmp_path: Path
 ) -> None:
-    job = await dockerfile(engine, tmp_path / "a", "echo made >/srv/made && test ! -e /run/bindery/config.json")
+    job = await dockerfile(engine, tmp_path / "a", "echo made >/srv/made")
     said = await drain(engine.environment(job)) + await drain(engine.image(job))
     assert any(line.startswith("Step 2/2: RUN echo") for line in said)
     assert f"{os.getpid()}" in "".join(said)
@@ -94,6 +94,14 @@ async def test_a_repositorys_dockerfile_is_built_and_leaves_only_its_image(
     await until(clean, what="the Job's Secret is gone")
     tags = [tag async for tag in engine.shelf.client.tags(engine.shelf.location.repository("bindery-context"))]
     assert tags == []
+
+
+async def test_a_hostile_dockerfile_cannot_read_the_jobs_login(engine: KubernetesEngine, tmp_path: Path) -> None:
+    escape = """perl -e 'mkdir "/x"; chroot "/x" or exit 0; print "got out\\n"; exit 9'"""
+    look = "for p in /proc/[0-9]*; do cat $p/root/run/bindery/order.json 2>/dev/null && exit 8; done; true"
+    job = await dockerfile(engine, tmp_path / "a", f"{escape} && {look} && test ! -e /run/bindery")
+    said = await drain(engine.environment(job))
+    assert not any("bindery-context" in line for line in said if not line.startswith("Step "))
 
 
 async def test_a_step_that_fails_is_shown_with_its_words(engine: KubernetesEngine, tmp_path: Path) -> None:

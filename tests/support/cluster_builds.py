@@ -65,7 +65,14 @@ def os_image() -> str:
 def settings(data_dir: Path, prefix: str, **build: object) -> Settings:
     """Settings of a service that builds in the cluster; its images are below `prefix` in the registry."""
     host = cluster_registry()
-    pods = {"image": builder_image(), "memory_request_bytes": 256 * 2**20, "cpu_request": 0.1, **build}
+    cache = str(docker.cache_folder() / "cluster-builds")
+    pods = {
+        "image": builder_image(),
+        "memory_request_bytes": 256 * 2**20,
+        "cpu_request": 0.1,
+        "cache_path": cache,
+        **build,
+    }
     return Settings(
         data_dir=data_dir,
         build=BuildSettings(os_image=os_image()),

@@ -14,7 +14,7 @@ from builder.engines import kubernetes_status as status
 from builder.engines.kubernetes_job import HOLD, Parcel, job, job_name, secret
 from builder.engines.kubernetes_jobs import holders
 from builder.engines.kubernetes_placement import ranked, with_preference
-from builder.job import buildah, buildkit, memory
+from builder.job import buildah, buildkit, cache, memory
 from builder.job.back_end import Site
 from builder.job.buildah_progress import BuildahProgress
 from builder.job.order import Order
@@ -81,6 +81,13 @@ class TestJob:
         pod = pod_of(described(back_end="docker", address="unix:///run/docker.sock"))
         assert [volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume] == ["/run/docker.sock"]
         assert not any("hostPath" in volume for volume in pod_of(described())["volumes"])
+
+    def test_a_folder_of_the_node_is_given_to_the_user_who_builds(self) -> None:
+        pod = pod_of(described(cache_path="/var/cache/bindery"))
+        assert pod["initContainers"][0]["command"] == ["chown", "1000:1000", "/cache"]
+        assert pod["initContainers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+        assert any(volume.get("hostPath", {}).get("path") == "/var/cache/bindery" for volume in pod["volumes"])
+        assert "initContainers" not in pod_of(described())
 
     def test_the_operator_has_the_last_word_but_for_labels(self) -> None:
         patch = {"metadata": {"labels": {"app.kubernetes.io/component": "x"}}, "spec": {"hostUsers": False}}
@@ -201,6 +208,7 @@ class TestBackEnds:
         assert words[words.index("--secret") + 1] == "id=ca,src=/s/ca"
         assert words[-1] == "/w/context"
         assert "--layers=false" in words
+        assert words[words.index("--cap-drop") + 1] == "CAP_SYS_CHROOT"
 
     def test_buildahs_cache_is_in_the_registry(self) -> None:
         words = buildah.build_words(Order("c:1", "r/i:1", cache="r/cache"), self.SITE)
@@ -228,8 +236,8 @@ class TestBackEnds:
         assert "label:l=m" in words
         assert "id=ca,src=/s/ca" in words
         assert words[-1] == "type=image,name=r.example.org:5000/i:1,push=true,registry.insecure=true"
-        cache = words[words.index("--export-cache") + 1]
-        assert cache.startswith("type=registry,ref=r.example.org:5000/cache,mode=max")
+        exported = words[words.index("--export-cache") + 1]
+        assert exported.startswith("type=registry,ref=r.example.org:5000/cache,mode=max")
 
     def test_buildahs_own_words_are_told_apart(self) -> None:
         progress = BuildahProgress(headings=True)
@@ -247,6 +255,15 @@ class TestBackEnds:
             assert progress.read(f"{line}\n") == told
         assert list(progress.output) == ["hello\n", "100 %\n"]
         assert "exit code: 66" in progress.words[0]
+
+    def test_the_first_job_of_a_node_is_alone_with_its_folder_until_it_shares_it(self, tmp_path: Path) -> None:
+        with cache.used(tmp_path / "cache") as first:
+            assert first.alone
+            first.share()
+            with cache.used(tmp_path / "cache") as second:
+                assert not second.alone
+        with cache.used(tmp_path / "cache") as third:
+            assert third.alone
 
     def test_kills_for_memory_are_counted_in_both_kinds_of_control_groups(self, tmp_path: Path) -> None:
         second, first = tmp_path / "memory.events", tmp_path / "memory.oom_control"
