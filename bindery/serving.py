@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ from bindery.engines import chosen
 from bindery.errors import PortTaken, UnsafeAddress
 from bindery.settings import EngineName, Settings
 from bindery.wiring import Service, base_url, service
+from web.health import Health
 from web.traffic import protocol_class
 
 #: Seconds that streams get to end when the service stops.
@@ -42,6 +44,18 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Event streams are resumed at another replica; only the traffic of sessions is worth a longer wait.
+        ending = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._end_streams)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    def _end_streams(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -93,7 +107,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
                     on_ready(url, settings)
 
                 server = _Server(_config(settings, running), ready)
-                with _signals(server):
+                with _signals(server, running.health, settings.shutdown.delay_seconds):
                     await server.serve(sockets=[listening])
 
 
@@ -118,16 +132,25 @@ def _config(settings: Settings, running: Service) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS + math.ceil(settings.shutdown.drain_seconds),
     )
 
 
 @contextlib.contextmanager
-def _signals(server: uvicorn.Server) -> Iterator[None]:
+def _signals(server: uvicorn.Server, health: Health, delay_seconds: float) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int) -> None:
+        patient = number == signal.SIGTERM and not health.stopping
+        health.stopping = True
+        if patient and delay_seconds > 0:
+            loop.call_later(delay_seconds, server.handle_exit, number, None)
+        else:
+            server.handle_exit(number, None)
+
     for number in numbers:
-        loop.add_signal_handler(number, server.handle_exit, number, None)
+        loop.add_signal_handler(number, stop, number)
     yield
     # Cleaning up must not be cut short by impatience; killing the process remains.
     for number in numbers:

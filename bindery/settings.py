@@ -421,6 +421,20 @@ class DatabaseSettings(_Section):
         return url
 
 
+class ShutdownSettings(_Section):
+    delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long, in seconds, a process that was asked to stop takes new visitors still, while it says "
+        "that it is not ready; what balances the load needs a moment to notice.",
+    )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long, in seconds, requests and WebSockets of sessions may go on after that.",
+    )
+
+
 class RetentionSettings(_Section):
     high_bytes: int = Field(
         50 * 1024 * MIB, ge=0, description="Images are removed, oldest unused first, once they take so many bytes."
@@ -519,6 +533,7 @@ class Settings(BaseSettings):
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings, description="Launches by one address.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="What a public service allows.")
     build_token: BuildTokenSettings = Field(default_factory=BuildTokenSettings, description="Tokens of launch pages.")
+    shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings, description="Stopping a process.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Keeping images and records.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="How the pages present the service.")
     status: StatusSettings = Field(default_factory=StatusSettings, description="What the service tells of itself.")

@@ -87,6 +87,7 @@ class Service:
 
     app: ASGIApp
     traffic: Traffic
+    health: Health
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
                 _writing(launches, activity, stored),
             )
         )
-        yield Service(create_app(site), traffic)
+        yield Service(create_app(site), traffic, site.health)
 
 
 async def _reap(bench: Workbench, builds: BuildStore) -> None:
@@ -385,7 +386,7 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
         unavailable_page=answers.unavailable,
         page_headers=dict(pages.SCRIPTLESS),
         trusted_proxies=settings.trusted_proxies,
-        limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS),
+        limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS, drain_seconds=settings.shutdown.drain_seconds),
     )
 
 

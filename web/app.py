@@ -99,6 +99,15 @@ def _protocol(site: Site) -> APIRouter:
     async def health() -> Response:
         return JSONResponse(site.health.report(), 200 if site.health.ok else 503)
 
+    @router.api_route("/health/live", methods=["GET", "HEAD"])
+    async def live() -> Response:
+        # Whoever can say so lives. A database that is away is no reason to end processes.
+        return JSONResponse({"ok": True})
+
+    @router.api_route("/health/ready", methods=["GET", "HEAD"])
+    async def ready() -> Response:
+        return JSONResponse({**site.health.report(), "ok": site.health.ready}, 200 if site.health.ready else 503)
+
     @router.get("/versions")
     async def versions() -> Response:
         allowed = {} if site.cors_allow_origin else {"Access-Control-Allow-Origin": "*"}

@@ -41,6 +41,8 @@ class Health:
 
     checks: Mapping[str, Check]
     count: Callable[[], Awaitable[Usage]] | None = None
+    #: Whether the process was asked to stop: it goes on with what it has, and wants nothing new.
+    stopping: bool = False
     _results: dict[str, bool] = field(default_factory=dict)
     _usage: Usage | None = None
 
@@ -71,6 +73,11 @@ class Health:
     def ok(self) -> bool:
         """Whether all checks passed when they last ran."""
         return bool(self._results) and all(self._results.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether new visitors should be sent here."""
+        return self.ok and not self.stopping
 
     def report(self) -> dict[str, object]:
         """The body of `/health` (protocol page 1.3)."""

@@ -266,7 +266,8 @@ class TrafficProtocol(HttpToolsProtocol):
         if self._stage is _Stage.SERVICE:
             super().shutdown()
         elif self._stage is _Stage.SESSION:
-            self.limit(self.traffic.limits.shutdown_seconds)
+            limits = self.traffic.limits
+            self.limit(max(limits.shutdown_seconds, limits.drain_seconds))
             self.closing = True
         else:
             self.transport.close()

@@ -32,6 +32,7 @@ class Splice:
         self._transports = (visitor, upstream)
         self._open = 2
         self._next_activity = 0.0
+        self._draining = False
 
     def start(self, *, visitor_full: bool) -> None:
         """Take both connections over."""
@@ -44,14 +45,26 @@ class Splice:
             upstream.pause_reading()
 
     def shutdown(self) -> None:
-        """The service stops: a WebSocket never ends by itself, so end it now."""
-        for transport in self._transports:
-            transport.close()
-        self.limit(self._traffic.limits.shutdown_seconds)
+        """The service stops: a WebSocket never ends by itself, so end it, now or after a while."""
+        if self._traffic.limits.drain_seconds > 0:
+            self._draining = True
+            self.limit(self._traffic.limits.drain_seconds)
+        else:
+            self._close()
 
     def expired(self) -> None:
+        if self._draining:
+            self._draining = False
+            self._close()
+        else:
+            for transport in self._transports:
+                transport.abort()
+
+    def _close(self) -> None:
         for transport in self._transports:
-            transport.abort()
+            transport.close()
+        self.deadline = NEVER
+        self.limit(self._traffic.limits.shutdown_seconds)
 
     def limit(self, seconds: float) -> None:
         """Give it so many more seconds at most."""

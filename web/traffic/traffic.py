@@ -33,6 +33,8 @@ class Limits:
     half_closed_seconds: float = 30.0
     #: How long requests may go on after the service was asked to stop.
     shutdown_seconds: float = 5.0
+    #: How long WebSockets may go on after that; with 0 they are closed at once.
+    drain_seconds: float = 0.0
     tick_seconds: float = 0.5
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from tests.integration.test_traffic.conftest import Serve
 from tests.integration.test_traffic.test_requests import echo
+from tests.support import wait
 from tests.support.traffic import Visitor, get, until, visitor
 from web.traffic import Limits
 
@@ -58,6 +59,48 @@ async def test_what_never_ends_is_cut_off(serve: Serve) -> None:
     for client in (waiting, socket):
         assert await client.rest() == b""
         client.writer.close()
+
+
+async def talks(reader: Reader, writer: Writer) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    while data := await reader.read(100):
+        writer.write(data)
+
+
+async def test_websockets_go_on_while_a_replica_is_drained(serve: Serve) -> None:
+    limits = Limits(drain_seconds=30, tick_seconds=0.02)
+    async with serve(talks, limits=limits) as (port, _, traffic):
+        client = Visitor(*await asyncio.open_connection("127.0.0.1", port))
+        await client.ask(get("/user/s/ws", "Connection: Upgrade", "Upgrade: websocket"))
+        stopping = asyncio.create_task(_talk_while_stopping(client, port))
+    await stopping
+    assert traffic.counters.websockets == 0
+
+
+async def _talk_while_stopping(client: Visitor, port: int) -> None:
+    async def is_refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    await wait.until(is_refused, what="no new connection is taken")
+    await client.send(b"still here")
+    assert await client.reader.readexactly(10) == b"still here"
+    client.writer.close()
+
+
+async def test_a_drain_ends_in_time(serve: Serve) -> None:
+    limits = Limits(drain_seconds=0.2, shutdown_seconds=0.2, tick_seconds=0.02)
+    async with serve(talks, limits=limits) as (port, _, traffic):
+        client = Visitor(*await asyncio.open_connection("127.0.0.1", port))
+        await client.ask(get("/user/s/ws", "Connection: Upgrade", "Upgrade: websocket"))
+    assert traffic.counters.websockets == 0
+    assert await client.rest() == b""
+    client.writer.close()
 
 
 async def test_a_service_that_nobody_visited_stops(serve: Serve) -> None:
