@@ -210,6 +210,14 @@ resolutions = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("lease_until", Float, nullable=False),
+)
+
 rates = Table(
     "rates",
     metadata,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Wakeups:
-    """Wake-ups by topic within one process.
+    """Wake-ups by topic, within one process and, through `relay`, in others.
 
     - A `notify` between two waits of a listener is kept: its next wait returns at once.
     - They are hints: whoever waits also looks again after its own time limit, because another process may have written.
@@ -17,11 +17,23 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
+        #: Told of each topic, for other processes; must return at once.
+        self.relay: Callable[[str], None] = lambda topic: None
 
     def notify(self, topic: str) -> None:
-        """Wake everybody who listens to the topic."""
+        """Wake everybody who listens to the topic, here and elsewhere."""
+        self.wake(topic)
+        self.relay(topic)
+
+    def wake(self, topic: str) -> None:
+        """Wake those of this process alone."""
         for listener in self._listeners.get(topic, ()):
             listener.woken.set()
+
+    def wake_all(self) -> None:
+        """Wake everybody of this process, whatever the topic."""
+        for topic in self._listeners:
+            self.wake(topic)
 
     @contextlib.contextmanager
     def listen(self, *topics: str) -> Iterator[Listener]:
