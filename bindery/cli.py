@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bindery import __version__, logs
 from bindery.errors import BinderyError
-from bindery.settings import MIB, EngineName, Settings
+from bindery.settings import MIB, EngineName, Role, Settings
 from bindery.settings_table import unknown
 from bindery.terminal import marked
 
@@ -71,6 +71,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help=_meaning("port"))] = None,
     data_dir: DataDir = None,
     engine: EngineOption = None,
+    role: Annotated[Role | None, typer.Option("--role", help=_meaning("role"))] = None,
     allow_missing_apt: MissingApt = False,
     allow_public_address: Annotated[
         bool, typer.Option("--allow-public-address", help=_meaning("allow_public_address"))
@@ -86,6 +87,7 @@ def serve(
         port=port,
         data_dir=data_dir,
         engine=engine,
+        role=role,
         allow_public_address=allow_public_address or None,
         build={"allow_missing_apt": True} if allow_missing_apt else None,
     )

@@ -332,6 +332,12 @@ class DatabaseRefused(BinderyError):
     default_hint = "Check BINDERY_DATABASE__URL."
 
 
+class RoleRefused(BinderyError):
+    """A process cannot be the part of a service that it is told to be."""
+
+    code = "role_refused"
+
+
 class SchemaOutdated(BinderyError):
     """The database has not the tables that this version needs."""
 

@@ -18,6 +18,7 @@ import uvicorn
 from bindery.data_dir import Announcement, announce, exclusive, new_token
 from bindery.engines import chosen
 from bindery.errors import PortTaken, UnsafeAddress
+from bindery.roles import check, shows
 from bindery.settings import EngineName, Settings
 from bindery.wiring import Service, base_url, service
 from web.health import Health
@@ -95,15 +96,17 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
     """
     _allow_descriptors()
     settings = await chosen(settings.model_copy(update={"data_dir": settings.data_dir.absolute()}))
+    check(settings)
     with exclusive(settings.data_dir), contextlib.closing(listen(settings)) as listening:
         host, port = listening.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{base_url(settings)}"
-        token = new_token()
+        token = settings.operator_token.get_secret_value() or new_token()
         async with service(settings, token) as running:
             with contextlib.ExitStack() as announced:
 
                 def ready() -> None:
-                    announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
+                    if shows(settings.role):
+                        announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
                     on_ready(url, settings)
 
                 server = _Server(_config(settings, running), ready)
@@ -123,7 +126,7 @@ def _allow_descriptors() -> None:
 def _config(settings: Settings, running: Service) -> uvicorn.Config:
     return uvicorn.Config(
         running.app,
-        http=protocol_class(running.traffic),
+        http="httptools" if running.traffic is None else protocol_class(running.traffic),
         ws="none",
         loop="none",
         lifespan="off",

@@ -35,6 +35,13 @@ def checked_pattern(pattern: str) -> str:
     return pattern
 
 
+class Role(StrEnum):
+    ALL = "all"
+    WEB = "web"
+    WORKER = "worker"
+    PROXY = "proxy"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -502,6 +509,15 @@ class Settings(BaseSettings):
         EngineName.PROCESS,
         description="Where environments are built and sessions run: process, docker, kubernetes, or auto, which is "
         "docker where it answers, else process.",
+    )
+    role: Role = Field(
+        Role.ALL,
+        description="What this process does: all; web: pages, streams, API, and traffic; worker: builds, and starting "
+        "and ending sessions; proxy: only carries visitors to their sessions. Parts share a PostgreSQL.",
+    )
+    operator_token: SecretStr = Field(
+        SecretStr(""),
+        description="Token of the operator's own requests; replicas need the same one; empty: a new one at each start.",
     )
     allow_public_address: bool = Field(
         False, description="Listen on a public address although the process engine promises no isolation."

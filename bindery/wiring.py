@@ -8,7 +8,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -17,9 +17,10 @@ import structlog
 from sqlalchemy import text
 from starlette.types import ASGIApp
 
-from bindery import __version__
-from bindery.engines import Engine, Workbench, engine
+from bindery import __version__, roles
+from bindery.engines import Engine, Workbench, engine, workbench
 from bindery.housekeeping import Housekeeping, RecordKeeping
+from bindery.leadership import Leadership
 from bindery.record_pages import RecordPages
 from bindery.settings import MIB, Settings
 from builder.documents.desk import Desk
@@ -36,7 +37,9 @@ from db.durations import DurationStore
 from db.engine import Database
 from db.environments import EnvironmentStore
 from db.images import ImageStore
+from db.leases import LeaseStore
 from db.line import Room
+from db.notifications import Notifications
 from db.previews import PreviewStore
 from db.rates import RateStore
 from db.resolutions import ResolutionStore
@@ -66,6 +69,7 @@ from web.pages import Pages
 from web.presentation import presentation
 from web.session_answers import SessionAnswers
 from web.session_routes import SessionRoutes
+from web.tending import tending_app
 from web.traffic import Limits, Traffic
 
 log = structlog.get_logger(__name__)
@@ -86,7 +90,8 @@ class Service:
     """A service whose background work runs."""
 
     app: ASGIApp
-    traffic: Traffic
+    #: None where nobody is carried to sessions.
+    traffic: Traffic | None
     health: Health
 
 
@@ -150,56 +155,102 @@ def make_resolver(settings: Settings, client: GuardedClient, database: Database)
     return Resolver(known, local, ResolutionStore(database), settings.providers.resolution_ttl_seconds)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What processes of every role have."""
+
+    settings: Settings
+    stored: Rows
+    client: GuardedClient
+    resolver: Resolver
+    feeds: Feeds
+    metrics: Metrics
+    health: Health
+    activity: Activity
+
+
 @contextlib.asynccontextmanager
 async def service(settings: Settings, token: str) -> AsyncIterator[Service]:
     """Everything but the listening socket. Leaving the block ends builds, and sessions that cannot last."""
     async with contextlib.AsyncExitStack() as stack:
         stored = await stack.enter_async_context(rows(settings))
         client = await stack.enter_async_context(GuardedClient(guard(settings)))
-        running = await stack.enter_async_context(engine(settings))
-        feeds = Feeds(stored.wakeups)
-        resolver = make_resolver(settings, client, stored.database)
-        names = {name: str(provider.display["displayName"]) for name, provider in resolver.providers.items()}
-        metrics = Metrics(lambda: feeds.viewers, names)
-        activity = Activity()
-        launch_log = LaunchLog(settings.launch_log)
-        stack.callback(launch_log.close)
+        parts = _parts(settings, stored, client)
+        works = [*_everywhere(parts)]
+        if roles.works(settings.role):
+            running = await stack.enter_async_context(engine(settings))
+            bench, notice = running.workbench, running.notice
+            works += await _labour(parts, running, stack)
+        elif roles.shows(settings.role):
+            bench, notice = await stack.enter_async_context(workbench(settings)), ""
+        app: ASGIApp = tending_app(base_url(settings), parts.health, parts.metrics)
+        traffic: Traffic | None = None
+        watching: Collection[str] = ()
+        door = _doorkeeper(settings, stored.database)
+        if roles.shows(settings.role):
+            launches = _launches(parts, bench)
+            site = _site(parts, launches, door, notice, token)
+            app, watching = create_app(site), launches.watching
+            traffic = _traffic(settings, stored.sessions, parts.activity, site.pages)
+        elif roles.carries(settings.role):
+            traffic = _traffic(settings, stored.sessions, parts.activity, _pages(parts, door, ""))
+        if traffic is not None:
+            stack.push_async_callback(traffic.aclose)
+            works.append(_writing(watching, parts.activity, stored))
+        await stack.enter_async_context(parts.health.watched())
+        await stack.enter_async_context(_running(*works))
+        yield Service(app, traffic, parts.health)
 
-        def observe(session: Session, state: SessionState, seconds: float) -> None:
-            metrics.launch(session, state, seconds)
-            launch_log.observe(session, state)
 
-        controller = _controller(settings, stored, running.spawner, activity, observe)
-        worker = _worker(settings, stored, running.workbench.builder, client, resolver, metrics)
-        keeper = Housekeeping(
-            running.workbench.stock, stored.images, stored.sessions, stored.builds, settings.retention
-        )
-        records = RecordKeeping(stored.database, settings.retention)
-        previewer = _previewer(settings, stored, running.workbench.builder, client, resolver)
-        # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
-        await stored.builds.release()
-        await PreviewStore(stored.database, stored.wakeups).release()
-        await _reap(running.workbench, stored.builds)
+def _parts(settings: Settings, stored: Rows, client: GuardedClient) -> Parts:
+    feeds = Feeds(stored.wakeups)
+    resolver = make_resolver(settings, client, stored.database)
+    names = {name: str(provider.display["displayName"]) for name, provider in resolver.providers.items()}
+    metrics = Metrics(lambda: feeds.viewers, names)
+    return Parts(settings, stored, client, resolver, feeds, metrics, _health(settings, stored), Activity())
+
+
+def _everywhere(parts: Parts) -> Iterator[Work]:
+    """The work of processes of every role."""
+    yield parts.metrics.watch_loop
+    database = parts.stored.database
+    if database.shared:
+        yield Notifications(database, parts.settings.database, parts.stored.wakeups).run
+
+
+async def _labour(parts: Parts, running: Engine, stack: contextlib.AsyncExitStack) -> list[Work]:
+    """Builds, for as many processes as there are, and what one of them does for all."""
+    settings, stored, bench = parts.settings, parts.stored, running.workbench
+    launch_log = LaunchLog(settings.launch_log)
+    stack.callback(launch_log.close)
+
+    def observe(session: Session, state: SessionState, seconds: float) -> None:
+        parts.metrics.launch(session, state, seconds)
+        launch_log.observe(session, state)
+
+    controller = _controller(parts, running.spawner, observe)
+    keeper = Housekeeping(bench.stock, stored.images, stored.sessions, stored.builds, settings.retention)
+    records = RecordKeeping(stored.database, settings.retention)
+    own = [_worker(parts, bench.builder).run, _previewer(parts, bench.builder).run]
+    chores: list[Work] = [controller.run, keeper.run, records.run]
+
+    async def lead() -> None:
+        await bench.builder.reap([build.id for build in await stored.builds.unfinished()])
         await controller.adopt()
-        launches = _launches(settings, stored, running, feeds, resolver, metrics)
-        site = _site(settings, launches, _health(settings, stored), metrics, token, running.notice, stored)
-        traffic = _traffic(settings, stored.sessions, activity, site.pages)
-        stack.push_async_callback(traffic.aclose)
-        if not running.lasting:
-            stack.push_async_callback(controller.stop_all, "The service was stopped.")
-        await stack.enter_async_context(site.health.watched())
-        await stack.enter_async_context(
-            _running(
-                worker.run,
-                previewer.run,
-                controller.run,
-                keeper.run,
-                records.run,
-                metrics.watch_loop,
-                _writing(launches, activity, stored),
-            )
-        )
-        yield Service(create_app(site), traffic, site.health)
+        async with asyncio.TaskGroup() as group:
+            for chore in chores:
+                group.create_task(chore())
+
+    if stored.database.shared:
+        return [*own, Leadership(LeaseStore(stored.database, stored.wakeups), stored.wakeups, lead).run]
+    # The data directory is ours alone: whatever was begun in it was begun by a service that is no more.
+    await stored.builds.release()
+    await PreviewStore(stored.database, stored.wakeups).release()
+    await _reap(bench, stored.builds)
+    await controller.adopt()
+    if not running.lasting:
+        stack.push_async_callback(controller.stop_all, "The service was stopped.")
+    return [*own, *chores]
 
 
 async def _reap(bench: Workbench, builds: BuildStore) -> None:
@@ -208,7 +259,8 @@ async def _reap(bench: Workbench, builds: BuildStore) -> None:
     await bench.builder.reap(wanted)
 
 
-def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Activity, observe: Observe) -> Controller:
+def _controller(parts: Parts, spawner: Spawner, observe: Observe) -> Controller:
+    settings, stored = parts.settings, parts.stored
     return Controller(
         Launchpad(
             sessions=stored.sessions,
@@ -216,7 +268,7 @@ def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Ac
             images=stored.images,
             spawner=spawner,
             wakeups=stored.wakeups,
-            activity=activity,
+            activity=parts.activity,
             settings=settings.session,
             base_url=base_url(settings),
             room=room(settings),
@@ -225,28 +277,22 @@ def _controller(settings: Settings, stored: Rows, spawner: Spawner, activity: Ac
     )
 
 
-def _worker(
-    settings: Settings,
-    stored: Rows,
-    builder: EnvironmentBuilder,
-    client: GuardedClient,
-    resolver: Resolver,
-    metrics: Metrics,
-) -> Worker:
+def _worker(parts: Parts, builder: EnvironmentBuilder) -> Worker:
+    settings, stored = parts.settings, parts.stored
     return Worker(
         Workshop(
             builds=stored.builds,
             images=stored.images,
             environments=EnvironmentStore(stored.database),
             engine=builder,
-            client=client,
+            client=parts.client,
             wakeups=stored.wakeups,
             scratch=settings.data_dir / "fetched",
             build=settings.build,
             fetch=settings.fetch,
             desk=_desk(settings, stored),
-            providers=resolver.providers,
-            observe=metrics.build,
+            providers=parts.resolver.providers,
+            observe=parts.metrics.build,
         )
     )
 
@@ -256,46 +302,44 @@ def _desk(settings: Settings, stored: Rows) -> Desk:
     return Desk(stored.documents, stored.wakeups, secret)
 
 
-def _previewer(
-    settings: Settings, stored: Rows, builder: EnvironmentBuilder, client: GuardedClient, resolver: Resolver
-) -> Previewer:
+def _previewer(parts: Parts, builder: EnvironmentBuilder) -> Previewer:
+    settings, stored = parts.settings, parts.stored
     return Previewer(
         PlanningDesk(
             previews=PreviewStore(stored.database, stored.wakeups),
             engine=builder,
-            client=client,
+            client=parts.client,
             wakeups=stored.wakeups,
             scratch=settings.data_dir / "previewed",
             settings=settings.preview,
             fetch=settings.fetch,
-            providers=resolver.providers,
+            providers=parts.resolver.providers,
         )
     )
 
 
-def _launches(
-    settings: Settings, stored: Rows, running: Engine, feeds: Feeds, resolver: Resolver, metrics: Metrics
-) -> Launches:
+def _launches(parts: Parts, bench: Workbench) -> Launches:
+    settings, stored = parts.settings, parts.stored
     available = room(settings)
     intake = Intake(
-        resolver=resolver,
+        resolver=parts.resolver,
         builds=stored.builds,
         sessions=stored.sessions,
         images=stored.images,
         rules=Rules(settings.limits),
         room=available,
-        image_exists=running.workbench.stock.has,
-        runtime=running.workbench.builder.context.identity,
-        image_prefix=running.workbench.image_prefix,
+        image_exists=bench.stock.has,
+        runtime=bench.builder.context.identity,
+        image_prefix=bench.image_prefix,
         allow_build_only=settings.allow_build_only,
-        refused=metrics.refused,
+        refused=parts.metrics.refused,
         logs_launches=bool(settings.launch_log),
     )
     line = Line(lambda: stored.sessions.line(available, time.time()), stored.wakeups)
     introductions = Introductions(
         stored.documents, Estimates(DurationStore(stored.database)), _desk(settings, stored).readable
     )
-    return Launches(intake, stored.builds, stored.sessions, feeds, line, introductions)
+    return Launches(intake, stored.builds, stored.sessions, parts.feeds, line, introductions)
 
 
 def room(settings: Settings) -> Room:
@@ -311,21 +355,10 @@ def _doorkeeper(settings: Settings, database: Database) -> Doorkeeper:
     return Doorkeeper(tokens, RateStore(database), settings.rate_limit, banned)
 
 
-def _site(
-    settings: Settings,
-    launches: Launches,
-    health: Health,
-    metrics: Metrics,
-    token: str,
-    notice: str,
-    stored: Rows,
-) -> Site:
-    door = _doorkeeper(settings, stored.database)
-    over_rows = RecordPages(settings, stored.database, stored.wakeups, launches, health, door, token)
-    reporter = over_rows.reporter()
-    displays = [provider.display for provider in launches.intake.resolver.providers.values()]
-    known = Pages(
-        providers=displays,
+def _pages(parts: Parts, door: Doorkeeper, notice: str) -> Pages:
+    settings = parts.settings
+    return Pages(
+        providers=[provider.display for provider in parts.resolver.providers.values()],
         base_url=base_url(settings),
         version=__version__,
         notice=notice,
@@ -334,14 +367,21 @@ def _site(
         limits=settings.session,
         homes={"gh": settings.providers.gh.url},
         build_token=door.tokens.make,
-        refusal=launches.intake.rules.refusal,
+        refusal=Rules(settings.limits).refusal,
     )
+
+
+def _site(parts: Parts, launches: Launches, door: Doorkeeper, notice: str, token: str) -> Site:
+    settings, stored, health = parts.settings, parts.stored, parts.health
+    over_rows = RecordPages(settings, stored.database, stored.wakeups, launches, health, door, token)
+    reporter = over_rows.reporter()
+    known = _pages(parts, door, notice)
     known = replace(known, preview=over_rows.preview(known).show)
     return Site(
         base_url=base_url(settings),
         launches=launches,
         health=health,
-        metrics=metrics,
+        metrics=parts.metrics,
         versions={
             "builder_info": {"engine": settings.engine.value, "repo2docker-version": version("jupyter-repo2docker")},
             "binderhub": __version__,
@@ -390,13 +430,13 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
     )
 
 
-def _writing(launches: Launches, activity: Activity, stored: Rows) -> Work:
+def _writing(watching: Collection[str], activity: Activity, stored: Rows) -> Work:
     async def write() -> None:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             try:
                 await activity.write(stored.sessions)
-                await stored.sessions.watched(list(launches.watching), launches.clock())
+                await stored.sessions.watched(list(watching), time.time())
             except Exception:
                 log.exception("activity.write_failed")
 

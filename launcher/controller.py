@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from bindery.errors import BinderyError, InternalError
+from bindery.errors import BinderyError, DatabaseUnavailable, InternalError
 from bindery.settings import SessionSettings
 from db.builds import ENDED, Build, BuildStore
 from db.events import Event, Failure
@@ -133,6 +133,9 @@ class Controller:
                 self._begin(row, self._act(row, decision, builds))
             elif row.state is SessionState.READY:
                 self._begin(row, self._check(row))
+            elif row.state is SessionState.STARTING:
+                # Ours would be busy: another controller, or we before the database went away, left it like that.
+                self._begin(row, self._launch(row))
         if startable:
             await self._start(sorted(startable, key=lambda row: came_at(row, builds)))
 
@@ -188,14 +191,16 @@ class Controller:
     async def _launched(self, row: Session) -> SessionState:
         try:
             return await self._ready(row, await self._serving(row))
+        except DatabaseUnavailable:
+            # No fault of the session's: a later round takes it up again.
+            raise
         except BinderyError as error:
             failure = error
         except Exception:
             incident = secrets.token_hex(4)
             log.exception("session.internal_error", session=row.name, incident=incident)
             failure = InternalError(f"Something went wrong in Bindery itself (id {incident}).")
-        await self._failed(row, failure)
-        return SessionState.FAILED
+        return await self._failed(row, failure)
 
     async def _serving(self, row: Session) -> Address:
         """Start the server and wait until it answers. Raises `SessionFailed`."""
@@ -232,13 +237,20 @@ class Controller:
             await pad.sessions.advance(row, SessionState.READY, [event], now, address=str(address), ready_at=now)
             is None
         ):
-            await pad.spawner.stop(row.name)
-            return SessionState.STOPPED
+            return await self._overtaken(row)
         log.info("session.ready", session=row.name, seconds=round(now - (row.started_at or now), 3))
         await pad.images.used(row.image, now)
         return SessionState.READY
 
-    async def _failed(self, row: Session, error: BinderyError) -> None:
+    async def _overtaken(self, row: Session) -> SessionState:
+        """Somebody else moved the session: its server goes, unless another controller made it ready."""
+        current = await self._pad.sessions.get(row.id)
+        if current is not None and current.state is SessionState.READY:
+            return SessionState.READY
+        await self._pad.spawner.stop(row.name)
+        return SessionState.STOPPED if current is None else current.state
+
+    async def _failed(self, row: Session, error: BinderyError) -> SessionState:
         pad = self._pad
         with contextlib.suppress(BinderyError):
             said = await pad.spawner.logs(row.name, LOG_LINES)
@@ -247,11 +259,10 @@ class Controller:
                     row, [Event("launching", f"{line}\n") for line in said.splitlines()], pad.clock()
                 )
         if await pad.sessions.fail(row, Failure.of(error), pad.clock()) is None:
-            found = await pad.sessions.get(row.id)
-            if found is not None and found.state is SessionState.READY:
-                return  # Another controller saw it answer.
+            return await self._overtaken(row)
         log.warning("session.failed", session=row.name, code=error.code, message=error.message)
         await pad.spawner.stop(row.name)
+        return SessionState.FAILED
 
     async def _stop(self, row: Session, reason: str) -> None:
         pad = self._pad

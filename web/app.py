@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -27,6 +26,7 @@ from web.launches import Launches
 from web.metrics import Metrics
 from web.pages import Pages
 from web.streams import Streams
+from web.tending import tending_router
 
 log = structlog.get_logger(__name__)
 
@@ -95,27 +95,12 @@ def _broken(site: Site, request: Request, error: Exception) -> Response:
 def _protocol(site: Site) -> APIRouter:
     router = APIRouter()
 
-    @router.api_route("/health", methods=["GET", "HEAD"])
-    async def health() -> Response:
-        return JSONResponse(site.health.report(), 200 if site.health.ok else 503)
-
-    @router.api_route("/health/live", methods=["GET", "HEAD"])
-    async def live() -> Response:
-        # Whoever can say so lives. A database that is away is no reason to end processes.
-        return JSONResponse({"ok": True})
-
-    @router.api_route("/health/ready", methods=["GET", "HEAD"])
-    async def ready() -> Response:
-        return JSONResponse({**site.health.report(), "ok": site.health.ready}, 200 if site.health.ready else 503)
+    router.include_router(tending_router(site.health, site.metrics))
 
     @router.get("/versions")
     async def versions() -> Response:
         allowed = {} if site.cors_allow_origin else {"Access-Control-Allow-Origin": "*"}
         return JSONResponse(dict(site.versions), headers=allowed)
-
-    @router.get("/metrics")
-    async def metrics() -> Response:
-        return Response(site.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/api/repoproviders")
     async def repoproviders() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
 from launcher.spawners.base import Address, Running, SessionRequest, Status
+from tests.support.databases import opened
 from tests.support.wait import until
 
 WANTED = SessionWanted("s", "image:1", None, "http://127.0.0.1/", {"binder_request": "v2/gh/o/r/HEAD"})
@@ -59,17 +61,35 @@ class ServerDiesAtStart(ServesAll):
         pass
 
 
+class ServesEachOnce(ServesAll):
+    """Tells how often each server was begun, and takes a moment for it."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.begun: list[str] = []
+
+    async def start(self, request: SessionRequest) -> None:
+        if request.name not in self.names:
+            self.begun.append(request.name)
+        self.names.add(request.name)
+        await asyncio.sleep(0.05)
+
+
 class Stage:
     def __init__(self, database: Database, spawner: ServesAll) -> None:
         wakeups = Wakeups()
         self.sessions = SessionStore(database, wakeups)
         self.spawner = spawner
-        self.controller = Controller(
+        # As two processes would have them.
+        self.controller, self.other_controller = (self._controller(database, wakeups) for _ in range(2))
+
+    def _controller(self, database: Database, wakeups: Wakeups) -> Controller:
+        return Controller(
             Launchpad(
                 sessions=self.sessions,
                 builds=BuildStore(database, wakeups),
                 images=ImageStore(database),
-                spawner=spawner,
+                spawner=self.spawner,
                 wakeups=wakeups,
                 activity=Activity(),
                 settings=SessionSettings(check_seconds=0.2, start_timeout_seconds=10),
@@ -115,14 +135,11 @@ async def address() -> AsyncIterator[Address]:
 @pytest.fixture
 async def stage(tmp_path: Path, address: Address, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     kind = getattr(request, "param", ServesAll)
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/bindery.db")
-    await database.open()
-    stage = Stage(database, kind(address))
-    yield stage
-    await database.close()
+    async with opened("postgresql" if kind is ServesEachOnce else "sqlite", tmp_path) as database:
+        yield Stage(database, kind(address))
 
 
-async def test_after_a_restart_each_session_is_adopted_finished_or_reaped(stage: Stage) -> None:
+async def test_after_a_restart_each_session_is_adopted_started_finished_or_reaped(stage: Stage) -> None:
     starting = await stage.session(SessionState.STARTING)
     ready = await stage.session(SessionState.STARTING, SessionState.READY)
     interrupted = await stage.session(SessionState.STARTING)
@@ -153,3 +170,23 @@ async def test_a_server_that_dies_at_start_leaves_its_words_and_nothing_else(sta
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stage", [ServesEachOnce], indirect=True)
+async def test_two_controllers_at_once_do_no_harm(stage: Stage) -> None:
+    rows = [await stage.session(SessionState.STARTING) for _ in range(8)]
+    rows += [await stage.session() for _ in range(12)]
+    running = [asyncio.create_task(each.run()) for each in (stage.controller, stage.other_controller)]
+    try:
+        for row in rows:
+            await stage.becomes(row, SessionState.READY)
+        assert isinstance(stage.spawner, ServesEachOnce)
+        assert sorted(stage.spawner.begun) == sorted(row.name for row in rows)
+        assert stage.spawner.stopped == []
+        for row in rows:
+            events = [json.loads(event.payload)["phase"] for event in await stage.sessions.events(row.id, 0)]
+            assert events.count("ready") == 1
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
