@@ -57,7 +57,7 @@ def read(pod: Mapping[str, Any]) -> BuildPod:
     status = pod.get("status") or {}
     found = [item for item in status.get("containerStatuses") or () if item["name"] == CONTAINER]
     state: Mapping[str, Any] = (found[0].get("state") or {}) if found else {}
-    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    waiting, ended = _waiting(status) or state.get("waiting") or {}, state.get("terminated") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or ()}
     placed = conditions.get("PodScheduled") or {}
     stuck = placed.get("status") == "False" and placed.get("reason") == "Unschedulable"
@@ -75,6 +75,12 @@ def read(pod: Mapping[str, Any]) -> BuildPod:
         reason=status.get("reason", ""),
         last_words=ended.get("message", ""),
     )
+
+
+def _waiting(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Why a container that comes before the build's does not run."""
+    states = [item.get("state") or {} for item in status.get("initContainerStatuses") or ()]
+    return next((state["waiting"] for state in states if "waiting" in state), {})
 
 
 def stuck(pod: BuildPod, image: str) -> BinderyError | None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
+import json
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,10 +21,10 @@ from registry.client import ClientSettings, open_client
 from registry.names import Location
 from tests.support import docker
 from tests.support.cluster import cluster, cluster_registry
+from tests.support.cluster_images import published
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "helm" / "images" / "builder" / "Dockerfile"
-PUSH_SECONDS = 300.0
 
 
 @functools.cache
@@ -39,7 +37,7 @@ def builder_image() -> str:
     for path in places:
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     name = f"bindery-test-builder:{digest.hexdigest()[:16]}"
-    if not _is_pushed(name):
+    if not docker.engine().has_image(name):
         words = ["build", "--quiet", "--build-arg", f"BASE={docker.os_image()}", "--file", str(DOCKERFILE)]
         environment = {**docker.engine().environment, "DOCKER_BUILDKIT": "1"}
         subprocess.run(
@@ -49,36 +47,48 @@ def builder_image() -> str:
             capture_output=True,
             timeout=docker.BOOTSTRAP_SECONDS,
         )
-        _push(name, name)
-    return f"{cluster_registry()}/{name}"
+    return published(name)
 
 
 @functools.cache
 def os_image() -> str:
     """The name of the tests' Debian in the cluster's registry."""
-    name = docker.os_image()
-    if not _is_pushed(name):
-        _push(name, name)
-    return f"{cluster_registry()}/{name}"
+    return published(docker.os_image())
 
 
 def settings(data_dir: Path, prefix: str, **build: object) -> Settings:
     """Settings of a service that builds in the cluster; its images are below `prefix` in the registry."""
     host = cluster_registry()
-    cache = str(docker.cache_folder() / "cluster-builds")
-    pods = {
-        "image": builder_image(),
-        "memory_request_bytes": 256 * 2**20,
-        "cpu_request": 0.1,
-        "cache_path": cache,
-        **build,
-    }
     return Settings(
         data_dir=data_dir,
         build=BuildSettings(os_image=os_image()),
-        kubernetes=cluster().settings(build=pods),
+        kubernetes=cluster().settings(build=pods(**build)),
         registry=RegistrySettings(url=f"{host}/{prefix}", plain_http_hosts=(host,)),
     )
+
+
+def environment(prefix: str, **build: object) -> dict[str, str]:
+    """The same as variables of a service."""
+    host = cluster_registry()
+    return {
+        "BINDERY_ENGINE": "kubernetes",
+        "BINDERY_BUILD__OS_IMAGE": os_image(),
+        "BINDERY_KUBERNETES__BUILD": json.dumps(pods(**build)),
+        "BINDERY_REGISTRY__URL": f"{host}/{prefix}",
+        "BINDERY_REGISTRY__PLAIN_HTTP_HOSTS": json.dumps([host]),
+        **cluster().environment,
+    }
+
+
+def pods(**more: object) -> dict[str, object]:
+    """Settings of builds' pods: small requests, and a folder of the node for layers."""
+    return {
+        "image": builder_image(),
+        "memory_request_bytes": 256 * 2**20,
+        "cpu_request": 0.1,
+        "cache_path": str(docker.cache_folder() / "cluster-builds"),
+        **more,
+    }
 
 
 @contextlib.asynccontextmanager
@@ -88,23 +98,3 @@ async def building(chosen: Settings) -> AsyncIterator[KubernetesEngine]:
     asked = ClientSettings.of(location, plain_http=chosen.registry.plain_http_hosts)
     async with Cluster(chosen.kubernetes) as api, open_client(asked) as client:
         yield await KubernetesEngine.open(chosen, api, Shelf(client, location))
-
-
-def _is_pushed(name: str) -> bool:
-    repository, _, tag = name.partition(":")
-    url = f"http://{cluster_registry()}/v2/{repository}/manifests/{tag}"
-    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(url, timeout=20) as answer:
-        return bool(answer.status == 200)
-    return False
-
-
-def _push(local: str, name: str) -> None:
-    source = ["--src-daemon-host", docker.engine().host, f"docker-daemon:{local}"]
-    target = ["--dest-tls-verify=false", f"docker://{cluster_registry()}/{name}"]
-    subprocess.run(
-        ["skopeo", "copy", "--quiet", *source, *target],
-        env=os.environ,
-        check=True,
-        capture_output=True,
-        timeout=PUSH_SECONDS,
-    )

@@ -138,6 +138,20 @@ class TestStatus:
         assert "cannot pull the builder's image b:1" in problem.message
         assert status.stuck(pod(waiting={"reason": "ContainerCreating"}), "b:1") is None
 
+    def test_what_holds_up_the_container_before_it_counts_too(self) -> None:
+        state = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}
+        later = {"waiting": {"reason": "PodInitializing"}}
+        found = status.read(
+            {
+                "metadata": {"name": "p", "uid": "u"},
+                "status": {
+                    "initContainerStatuses": [{"name": "cache", "state": state}],
+                    "containerStatuses": [{"name": "build", "state": later}],
+                },
+            }
+        )
+        assert status.stuck(found, "b:1") is not None
+
     def test_a_secret_that_is_not_there_yet_is_waited_for(self) -> None:
         waiting = pod(waiting={"reason": "CreateContainerConfigError", "message": 'secret "x-1" not found'})
         assert status.stuck(waiting, "b:1") is None
