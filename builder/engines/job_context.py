@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
+from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
 
+from bindery.errors import BinderyError
 from builder.job.order import CONTEXT, DOCKERFILE
 from registry.client import RegistryClient
 from registry.folder import folder_items
 from registry.layer import Part, make_layer
 from registry.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Manifest
-from registry.names import Reference
+from registry.names import Reference, Repository
 from registry.uploads import BytesSource, FileSource
 
+#: What is younger may be of a Job that is about to be made.
+_YOUNG_SECONDS = 3600.0
 _EMPTY = b"{}"
+_CREATED = "org.opencontainers.image.created"
 
 
 async def upload_context(client: RegistryClient, target: Reference, dockerfile: Path, context: Path) -> None:
@@ -32,8 +39,27 @@ async def upload_context(client: RegistryClient, target: Reference, dockerfile: 
         "mediaType": OCI_MANIFEST,
         "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
         "layers": [layer.descriptor(OCI_LAYER).document()],
+        "annotations": {_CREATED: datetime.now(UTC).isoformat(timespec="seconds")},
     }
     await client.put_manifest(target, Manifest.write(document))
+
+
+async def remove_contexts(client: RegistryClient, repository: Repository, prefix: str, kept: Collection[str]) -> None:
+    """Remove contexts whose names begin with `prefix`, but for those `kept` and for those of the last hour."""
+    for tag in [tag async for tag in client.tags(repository) if tag.startswith(prefix)]:
+        if tag not in kept:
+            with contextlib.suppress(BinderyError):
+                manifest = await client.manifest(Reference(repository, tag))
+                if _age(manifest) > _YOUNG_SECONDS:
+                    await client.delete(repository, manifest.digest)
+
+
+def _age(manifest: Manifest) -> float:
+    try:
+        made = datetime.fromisoformat(manifest.document["annotations"][_CREATED])
+        return (datetime.now(UTC) - made).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _copy(source: Path, target: Path) -> None:

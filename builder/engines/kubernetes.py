@@ -14,8 +14,9 @@ from bindery.errors import ToolMissing
 from bindery.settings import Settings
 from builder.engines.base import BuildJob
 from builder.engines.docker_registry import Shelf
+from builder.engines.job_context import remove_contexts
 from builder.engines.kubernetes_jobs import Jobs
-from builder.engines.kubernetes_maker import KubernetesMaker
+from builder.engines.kubernetes_maker import CONTEXTS, KubernetesMaker
 from builder.engines.layered.engine import LayeredEngine
 from builder.engines.layered.images import ENVIRONMENTS
 from builder.engines.layered.making import ImageMaker
@@ -66,11 +67,14 @@ class KubernetesEngine(LayeredEngine):
         return narrate(lambda say: self._compose(job, say)) if is_composed(job.plan) else super().image(job)
 
     async def reap(self, running: Collection[str]) -> None:
-        """Remove what builds other than `running` left behind: Jobs, Secrets, and what is on this machine."""
+        """Remove what builds other than `running` left behind: Jobs, Secrets, contexts, and files of this machine."""
         alive = {*running, *self._active}
         await asyncio.to_thread(end_others, self._root, alive)
         await asyncio.to_thread(remove_scratch, self._root / "builds", alive)
         await self.jobs.reap(alive)
+        kept = [f"{self.jobs.contexts}{name}" for name in await self.jobs.names()]
+        repository = Reference.parse(self._maker.name(CONTEXTS, "any")).repository
+        await remove_contexts(self.shelf.client, repository, self.jobs.contexts, kept)
 
     def _draft(self, job: BuildJob) -> str:
         # The same for all builds of an environment, so that they share its Job.

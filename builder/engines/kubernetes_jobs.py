@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -31,6 +32,12 @@ class Jobs:
     settings: KubernetesSettings
     #: Nodes that builds were seen on.
     nodes: set[str] = field(default_factory=set)
+
+    @property
+    def contexts(self) -> str:
+        """What the names of contexts begin with: other clusters may keep theirs in the same registry."""
+        owner = f"{self.cluster.namespace}/{self.settings.instance}"
+        return f"{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
 
     async def adopt(self, name: str, build_id: str) -> bool:
         """Hold the Job of this name for a build; False when there is none. One that is being removed is waited for."""
@@ -78,6 +85,10 @@ class Jobs:
         for item in await self._list("secrets"):
             if not item["metadata"].get("ownerReferences"):
                 await self._remove("secrets", item["metadata"]["name"])
+
+    async def names(self) -> list[str]:
+        """The Jobs that are there."""
+        return [item["metadata"]["name"] for item in await self._list("jobs")]
 
     async def _hold(self, name: str, build_id: str) -> bool:
         try:

@@ -126,7 +126,7 @@ class KubernetesMaker:
         return {path: data for path, data in found.items() if data is not None}
 
     async def _make(self, name: str, recipe: Recipe, timeout_seconds: float) -> None:
-        context = Reference.parse(self.name(CONTEXTS, name))
+        context = Reference.parse(self._context(name))
         await upload_context(self.images.client, context, recipe.dockerfile, recipe.context)
         chosen = self.settings.kubernetes.build
         target = Reference.parse(recipe.tag)
@@ -161,6 +161,9 @@ class KubernetesMaker:
             entry = {"auth": base64.b64encode(pair.encode()).decode()}
         return json.dumps({"auths": {target.repository.host: entry}}).encode()
 
+    def _context(self, job: str) -> str:
+        return self.name(CONTEXTS, f"{self.jobs.contexts}{job}")
+
     def _cache(self, key: str) -> str:
         """The repository for layers of builds with a key: strangers never share one."""
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -176,7 +179,7 @@ class KubernetesMaker:
         """Hold the Job no more, and let its context go."""
         await self.jobs.release(name, self.build_id)
         with contextlib.suppress(BinderyError):
-            await self.images.untag(self.name(CONTEXTS, name))
+            await self.images.untag(self._context(name))
 
 
 def _files(verdict: Verdict) -> Mapping[str, bytes]:

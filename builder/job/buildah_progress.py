@@ -12,6 +12,7 @@ _CHATTER = re.compile(
     r"(?:\[\d+/\d+\] )?COMMIT( \S+)?|Getting image source signatures|Copying (?:blob|config) \S+.*|"
     r"Writing manifest to image destination|Storing signatures|--> .*|Successfully tagged \S+|[0-9a-f]{64}|"
     r"\[Warning\] one or more build args were not consumed: .*|"
+    r"(?:subprocess )?exited with status \d+|"
     r'time="[^"]+" level=\w+ .*|Resolved "[^"]+" as an alias .*|Resolving "[^"]+" using .*'
 )
 _ERROR = re.compile(r"Error: .+|error building at STEP .+")
