@@ -158,6 +158,9 @@ _BY_CODE: dict[str, tuple[str, tuple[str, ...]]] = {
     "internal_error": ("Something went wrong in Bindery itself", ()),
 }
 
+#: Errors before which a program of the repository's, or an installer, has spoken.
+_WORDED = ("install_failed", "post_build_failed", "build_timed_out")
+
 _TROUBLE = re.compile(
     r"error|\u00d7|hint:|because|cannot|could not|failed|fatal|not found|no such|denied|killed|traceback|"
     r"exception|unsatisfiable|conflict|incompatible",
@@ -172,7 +175,7 @@ def diagnose(failure: Failure, log: Sequence[str], first: int = 1) -> Diagnosis:
     title, cures = _BY_CODE.get(failure.code, ("The build failed", ()))
     if (told := _told(failure.code, [*said, *lines])) is not None:
         title, cures = told
-    return Diagnosis(title, cures, tuple(_that_matter(lines)))
+    return Diagnosis(title, cures, tuple(_that_matter(lines, failure.code)))
 
 
 def _told(code: str, lines: Sequence[Line]) -> tuple[str, tuple[str, ...]] | None:
@@ -190,12 +193,13 @@ def _told(code: str, lines: Sequence[Line]) -> tuple[str, tuple[str, ...]] | Non
     return None
 
 
-def _that_matter(lines: Sequence[Line]) -> Iterator[Line]:
-    """The lines about the trouble that ended it, or the last ones."""
+def _that_matter(lines: Sequence[Line], code: str) -> Iterator[Line]:
+    """The lines about the trouble that ended it; where a program's own words end the log, at least those."""
     ending = lines[-80:]
     marked = [index for index, line in enumerate(ending) if _TROUBLE.search(line.text)]
     if not marked:
-        yield from [line for line in ending if line.text.strip()][-SHOWN:]
+        if code in _WORDED:
+            yield from [line for line in ending if line.text.strip()][-SHOWN:]
         return
     end = min(marked[-1] + 3, len(ending))
     start = max(end - SHOWN, marked[0])

@@ -32,6 +32,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DOT = re.compile(r"\.|%2e", re.IGNORECASE)
 _DECODINGS = 4
 
+#: Where JupyterLab and the classic notebook open files.
+_OPENED = re.compile(r"(?:(?:lab|doc)/tree|tree|notebooks|edit|files|retro/notebooks)/(?P<file>.+\.[A-Za-z0-9]+)/?$")
+
 #: What `encodeURI` leaves alone, and what browsers leave alone in a path, a query and a fragment.
 _URI = ";,/?:@&=+$-_.!~*'()#"
 _PATH = "%/:@!$&'()*+,;=~-._[]"
@@ -182,6 +185,20 @@ def without_login(spec: str, provider: Provider) -> str:
     address = unquote(encoded)
     clean = LOGIN.sub(r"\1", address)
     return spec if clean == address else quote(clean, safe="") + slash + ref
+
+
+def with_ref(spec: str, provider: Provider) -> str:
+    """A raw spec with `{ref}` in place of its ref; as it is where the provider knows none."""
+    if not provider["ref"].get("enabled"):
+        return spec
+    parts = spec.split("/")
+    return "/".join([*parts[: 1 if provider["repo"].get("urlEncode") else 2], "{ref}"])
+
+
+def opened_file(path: str) -> str:
+    """The file of the repository that a path inside the session opens; empty where that is not known."""
+    found = _OPENED.match(path.partition("#")[0].partition("?")[0])
+    return unquote(found["file"]).strip("/") if found else ""
 
 
 def suggestion(spec: str, provider: Provider) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -139,6 +139,7 @@ def _launching(pages: Pages, request: Request, provider: links.Provider, spec: s
     token = pages.build_token(request, f"{name}/{spec}") if pages.build_token else ""
     build_url = f"{pages.base_url}build/{name}/{spec}" + (f"?build_token={quote(token, safe='')}" if token else "")
     home = pages.homes.get(name, "")
+    opens = links.opened_file(path)
     link = f"{pages.public(request)}v2/{name}/{spec}{_query(request)}"
     image = f"{pages.public(request)}badge_logo.svg"
     return render(
@@ -147,12 +148,23 @@ def _launching(pages: Pages, request: Request, provider: links.Provider, spec: s
         "launch.html",
         config={
             "buildToken": token,
-            "launch": {"title": repo, "provider": provider["displayName"], "buildUrl": build_url, "path": path},
+            "launch": {
+                "title": repo,
+                "provider": provider["displayName"],
+                "buildUrl": build_url,
+                "streamUrl": f"{build_url}{'&' if token else '?'}{urlencode({'about': 'true', 'opens': opens})}",
+                "path": path,
+                "opens": opens,
+                "formUrl": f"{pages.base_url}?{urlencode(_typed(request, provider, repo, ref))}",
+                "refUrl": f"{pages.base_url}v2/{name}/{links.with_ref(spec, provider)}{_query(request)}",
+                "favicon": pages.static("favicon.svg"),
+            },
         },
         provider=provider,
         repo=repo,
         ref=ref,
         opens=next(filter(None, (request.query_params.get(name, "") for name in links.PATH_NAMES)), ""),
+        again=f"{pages.base_url}v2/{name}/{spec}{_query(request)}",
         repo_url=f"{home.rstrip('/')}/{repo}" if home else repo if re.match(r"https?://", repo) else "",
         build_url=build_url,
         link=link,
@@ -160,6 +172,14 @@ def _launching(pages: Pages, request: Request, provider: links.Provider, spec: s
         badge=links.badge_text("markdown", image, link),
         social_title=f"{provider['displayName']}: {spec}",
     )
+
+
+def _typed(request: Request, provider: links.Provider, repo: str, ref: str) -> dict[str, str]:
+    """A launch as one would have typed it into the form."""
+    given = next((name for name in links.PATH_NAMES if request.query_params.get(name)), "")
+    path, open_as = request.query_params.get(given, ""), "url" if given == "urlpath" else "file"
+    typed = {"repo": repo, "ref": ref, "path": path, "open": open_as if path else "", "provider": provider["id"]}
+    return {name: text for name, text in typed.items() if text}
 
 
 def _invalid(pages: Pages, request: Request, provider: links.Provider, spec: str) -> Response:

@@ -15,6 +15,7 @@ from tests.support import axe
 from tests.support.browser import browser, watched_page
 from tests.support.link_vectors import JOINED, PASTED, PROVIDERS
 from tests.support.stage import Stage, stage
+from tests.support.wait import until
 from web import links, pasted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,16 +54,7 @@ async def context(theatre: tuple[Stage, Browser], play: Stage) -> AsyncIterator[
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(context: BrowserContext, play: Stage) -> AsyncIterator[Page]:
     async with watched_page(context, play.url) as opened:
-        # Lets a test see whether a stream was closed.
-        await opened.add_init_script(
-            "window.streams = []; window.EventSource = class extends EventSource {"
-            " constructor(...given) { super(...given); window.streams.push(this); } }"
-        )
         yield opened
-
-
-async def _stream_is_closed(page: Page) -> bool:
-    return bool(await page.evaluate("streams.length > 0 && streams.every((each) => each.readyState === 2)"))
 
 
 # --- the form -----------------------------------------------------------------------------------------------
@@ -209,7 +201,7 @@ async def test_a_failure_says_why_and_how_to_mend_it(page: Page, play: Stage) ->
     await expect(page.get_by_role("log")).to_contain_text("resolving")
     await expect(page).to_have_title("Failed: o/r · Bindery")
     await expect(page.locator("#favicon")).to_have_attribute("href", links_to("favicon_fail"))
-    assert await _stream_is_closed(page)
+    await until(lambda: play.viewers == 0)
     await alert.get_by_role("link", name="Try again").click()
     await expect(page.get_by_role("status").first).to_have_text("Asking GitHub which commit that is…")
     assert play.visits == ["", ""]
@@ -254,7 +246,7 @@ async def test_a_stream_that_is_over_is_not_asked_for_again(page: Page, play: St
     play.over = True
     play.hang_up()
     await expect(page.get_by_role("alert")).to_contain_text("without a result")
-    assert await _stream_is_closed(page)
+    await until(lambda: play.viewers == 0)
     assert play.visits == ["", "1"]
 
 
@@ -323,10 +315,30 @@ async def test_output_becomes_lines_as_in_a_terminal(
 
 async def test_colours_are_shown_through_classes(page: Page, play: Stage) -> None:
     await page.goto("/v2/gh/o/r/HEAD")
-    play.play("building", "\x1b[1;31mbad\x1b[22m worse\x1b[0m \x1b[38;5;2mgood\x1b[39m \x1b[48;2;1;2;3mplain\x1b[0m\n")
+    play.play("building", "\x1b[1;31mbad\x1b[22m worse\x1b[0m \x1b[38;5;2mgood\x1b[39m plain\x1b[0m\n")
     await expect(page.locator(".ansi-bold.ansi-red")).to_have_text("bad")
     await expect(page.locator(".ansi-red:not(.ansi-bold)")).to_have_text("worse")
     await expect(page.locator(".ansi-green")).to_have_text("good")
+
+
+async def test_all_colours_of_terminals_are_shown_and_can_be_read(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play(
+        "building",
+        "\x1b[38;5;208morange\x1b[0m \x1b[38;2;0;0;90mnavy\x1b[0m \x1b[38:2::255:255:0mcolons\x1b[0m "
+        "\x1b[48;2;255;255;255mpaper\x1b[0m \x1b[38;5;999mno\x1b[0m \x1b[38;2;1;2;300mnumbers\x1b[0m\n",
+    )
+    line = page.locator(".log-line").first
+    await expect(line).to_have_text("orange navy colons paper no numbers")
+    shown = await line.evaluate(
+        "(line) => Object.fromEntries("
+        "[...line.querySelectorAll('span')].map((span) => [span.textContent, span.style.cssText]))"
+    )
+    assert shown["orange"] == "color: rgb(255, 135, 0);"
+    assert shown["colons"] == "color: rgb(255, 255, 0);"
+    assert shown["navy"] != "color: rgb(0, 0, 90);"
+    assert "background-color: rgb(255, 255, 255)" in shown["paper"]
+    assert set(shown) == {"orange", "navy", "colons", "paper"}
 
 
 async def test_following_stops_when_one_reads_back(page: Page, play: Stage) -> None:

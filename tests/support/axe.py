@@ -34,4 +34,10 @@ async def check(page: Page) -> None:
     """Fail with every violation that the page has as it is now."""
     await page.evaluate(source())
     found = await page.evaluate("(rules) => axe.run({ runOnly: rules })", _RULES)
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+    told = [
+        f"{each['id']}: {node['html']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+    if told:
+        raise AssertionError("\n".join(told))

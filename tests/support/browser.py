@@ -45,7 +45,8 @@ async def watched_page(context: BrowserContext, *origins: str) -> AsyncIterator[
     opened.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
     opened.on("request", lambda asked: None if asked.url.startswith((*origins, "data:")) else faults.append(asked.url))
     yield opened
-    assert faults == []
+    if faults:
+        raise AssertionError("\n".join(faults))
 
 
 async def shoot(page: Page, name: str, check: Callable[[Page], Awaitable[None]] | None = None) -> None:
@@ -60,7 +61,9 @@ async def shoot(page: Page, name: str, check: Callable[[Page], Awaitable[None]] 
         for scheme in ("light", "dark"):
             await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             await page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                raise AssertionError(f"{name} is {wide} pixels wide in a window of {width}")
             if check is not None:
                 await check(page)
     await page.emulate_media(color_scheme=None, reduced_motion=None)

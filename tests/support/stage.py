@@ -29,6 +29,8 @@ class Stage:
     url: str
     visits: list[str] = field(default_factory=list)
     over: bool = False
+    #: How many read the stream now.
+    viewers: int = 0
     _lines: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     _sent: int = 0
 
@@ -52,9 +54,13 @@ class Stage:
 
     async def stream(self) -> AsyncIterator[bytes]:
         lines = self._lines
-        yield b":here\n\n"
-        while (line := await lines.get()) is not _HANG_UP:
-            yield line
+        self.viewers += 1
+        try:
+            yield b":here\n\n"
+            while (line := await lines.get()) is not _HANG_UP:
+                yield line
+        finally:
+            self.viewers -= 1
 
 
 @asynccontextmanager

@@ -63,13 +63,18 @@ def _failure(code: str, message: str = "It failed.", hint: str = "") -> Failure:
         ("post_build_failed", "mkdir: cannot create directory: Permission denied", "A file or folder may not be used"),
         ("post_build_failed", "it just ended", "The repository's postBuild ended with an error"),
         ("build_timed_out", "still working", "The build took too long"),
-        ("something_new", "words", "The build failed"),
+        ("something_new", "an error", "The build failed"),
     ],
 )
 def test_a_failure_is_told_in_plain_words(code: str, line: str, title: str) -> None:
     found = diagnose(_failure(code), ["Fetching\n", f"{line}\n", "\n"])
     assert found.title == title
     assert line.strip()[:60] in " ".join(each.text for each in found.lines)
+
+
+def test_a_file_that_cannot_be_read_has_no_lines_in_the_log() -> None:
+    found = diagnose(_failure("invalid_dependency_file"), ["Waiting for build to start...\n", "Fetching it\n"])
+    assert found.lines == ()
 
 
 def test_lines_keep_their_numbers() -> None:

@@ -196,3 +196,33 @@ def test_a_badge_has_the_usual_size_and_says_what_it_is() -> None:
     assert 'width="115" height="20"' in picture
     assert "<title>Launch in Bindery</title>" in picture
     assert "<script" not in badges.badge("<script>", "x", title='"><script>')
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("doc/tree/a%20b/n.ipynb", "a b/n.ipynb"),
+        ("lab/tree/README.md#top", "README.md"),
+        ("lab/tree/n.ipynb?factory=Notebook", "n.ipynb"),
+        ("tree/n.ipynb", "n.ipynb"),
+        ("notebooks/n.ipynb", "n.ipynb"),
+        ("lab/tree/folder", ""),
+        ("lab", ""),
+        ("rstudio/", ""),
+        ("", ""),
+    ],
+)
+def test_the_file_that_a_path_opens_is_known(path: str, file: str) -> None:
+    assert links.opened_file(path) == file
+
+
+@pytest.mark.parametrize(
+    ("provider", "spec", "changed"),
+    [
+        (GH, "o/r/feature/x", "o/r/{ref}"),
+        (GIT, "https%3A%2F%2Fh%2Fa/main", "https%3A%2F%2Fh%2Fa/{ref}"),
+        (ZENODO, "10.5281/zenodo.1", "10.5281/zenodo.1"),
+    ],
+)
+def test_another_ref_can_take_a_refs_place(provider: links.Provider, spec: str, changed: str) -> None:
+    assert links.with_ref(spec, provider) == changed

@@ -1,10 +1,14 @@
 // The launch page: follows the event stream of a launch and goes to the session when it is ready.
 
 import { armCopyButtons } from "./copy.js";
+import { showFailure } from "./failure.js";
+import { afterPlan, beforePlan, late } from "./forecast.js";
 import { joinSession } from "./links.js";
 import { Log } from "./log.js";
 import { element, showPlan } from "./plan.js";
-import { Stepper } from "./stepper.js";
+import { offerReading } from "./reading.js";
+import { Stepper, seconds } from "./stepper.js";
+import { Stream } from "./stream.js";
 
 const { baseUrl, favicons, launch } = window.pageConfig;
 
@@ -18,49 +22,94 @@ const PHASES = {
   launching: ["start", "Opening your notebook server…"],
 };
 
-const TITLES = { fetch: "Gathering", build: "Binding", start: "Opening" };
+const TITLES = { resolve: "Finding", fetch: "Gathering", build: "Binding", start: "Opening" };
 
 const part = (id) => document.getElementById(id);
 const log = new Log();
 const stepper = new Stepper();
 let status = `Asking ${launch.provider} which commit that is…`;
+let about = null;
+let usual;
+let over = false;
+let nextTry = 0;
 
-function follow() {
-  const stream = new EventSource(launch.buildUrl);
-  stream.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
-    const phase = String(event.phase ?? "").toLowerCase();
-    const last = phase === "ready" || phase === "failed" || phase === "failure";
-    if (last) {
-      log.conclude(event.message ?? "");
-      stream.close();
-      if (phase === "ready") ready(event);
-      else failed(event);
-    } else {
-      log.write(event.message ?? "");
-      progress(phase, event);
-    }
-  };
-  stream.onopen = () => say(status);
-  stream.onerror = () => {
-    if (stream.readyState === EventSource.CLOSED) ended();
-    else lost();
-  };
-  // A page that comes back from the browser's history would wait for a stream that is closed.
-  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+const stream = new Stream(launch.streamUrl, {
+  event: take,
+  open: () => {
+    nextTry = 0;
+    if (!over) say(status);
+  },
+  lost,
+  over: ended,
+  refused: (code) => ended(`The service refused this launch (HTTP status ${code}).`),
+});
+
+function take(event) {
+  const phase = String(event.phase ?? "").toLowerCase();
+  const last = phase === "ready" || phase === "failed" || phase === "failure";
+  if (!last) {
+    log.write(event.message ?? "");
+    return progress(phase, event);
+  }
+  log.conclude(event.message ?? "");
+  stream.close();
+  if (phase === "ready") ready(event);
+  else failed(event);
 }
 
 function progress(phase, event) {
+  if (event.about) introduce(event.about);
+  if (event.documents) offerReading(event.documents, launch.opens, baseUrl);
   const [step, sentence] = PHASES[phase] ?? [];
   if (step) {
     stepper.to(step);
     status = sentence;
-    document.title = `${TITLES[step]}: ${launch.title} · Bindery`;
+    title(TITLES[step]);
   }
-  if (event.plan) showPlan(event.plan, event.environment);
+  if (event.plan) planned(event);
+  if (event.position) status = `Waiting in line: you are number ${event.position}.`;
   if (phase === "waiting" || phase === "launching") part("detail").textContent = (event.message ?? "").trim();
   else if (step) part("detail").textContent = "";
   say(status);
+}
+
+/** The commit is known, and what the service knows of such launches. */
+function introduce(given) {
+  about = given;
+  const link = element("a", about.ref.slice(0, 12));
+  if (/^https?:/.test(about.ref_url)) link.href = about.ref_url;
+  link.rel = "noopener noreferrer";
+  link.title = about.ref;
+  part("commit").replaceChildren(link);
+  part("commit-fact").hidden = false;
+  expect(beforePlan(about.forecast, !about.build_id));
+  offerReading(about.documents ?? {}, launch.opens, baseUrl);
+  if (!about.build_id) return;
+  const page = buildPage();
+  log.linkBase = new URL(page, location.href).href;
+  log.file = `build-${about.build_id}.log`;
+  part("whole-log").href = page;
+  part("whole-log").hidden = false;
+}
+
+function planned({ plan, environment }) {
+  showPlan(plan, environment);
+  expect(afterPlan(about?.forecast, plan.kind, environment));
+}
+
+function expect({ text, seconds: time }) {
+  part("forecast").textContent = text;
+  usual = time;
+}
+
+function watch() {
+  if (over) return;
+  if (nextTry) {
+    const left = Math.ceil((nextTry - performance.now()) / 1000);
+    part("detail").textContent = left > 1 ? `Next attempt in ${left} s.` : "Trying again now.";
+  } else if (late(stepper.times.launch, usual)) {
+    part("late").textContent = "It takes longer than usual. The log shows what is going on.";
+  }
 }
 
 function ready(event) {
@@ -69,55 +118,81 @@ function ready(event) {
     failed({ message: "The service answered with an address that is no web page.", code: "bad_address" });
     return;
   }
-  stepper.end(false);
+  stepper.end("done");
   finish("ready", "Ready. Taking you there…", "success", "Ready");
+  part("forecast").textContent = `It took ${seconds(stepper.times.launch)}.`;
   location.replace(joinSession(url.href, event.token ?? "", launch.path));
 }
 
-function failed({ message, hint, code, retryable }) {
-  stepper.end(true);
+function failed(event) {
+  stepper.end("failed");
   finish("failed", "The launch did not succeed.", "fail", "Failed");
-  const box = part("failure");
-  box.replaceChildren(element("h2", "What went wrong"));
-  box.append(element("p", (message ?? "").trim() || "The service gave no reason. The log may tell more.", "message"));
-  if (hint) {
-    const cure = element("p", "", "hint");
-    cure.append(element("strong", "What helps: "), hint.trim());
-    box.append(cure);
+  const links = { again: location.href.split("#")[0], form: launch.formUrl };
+  const build = about?.build_id;
+  if (build) {
+    links.log = buildPage();
+    if (event.code !== "session_failed") links.diagnosis = `${baseUrl}api/v1/builds/${build}/diagnosis`;
   }
-  box.append(actions(retryable));
-  if (code) {
-    const line = element("p", "Code: ", "code");
-    line.append(element("code", code));
-    box.append(line);
-  }
-  box.hidden = false;
+  showFailure(event, links, (ref) => launch.refUrl.replace("{ref}", () => encodeURI(ref).replace(/[#?&]/g, encodeURIComponent)));
 }
 
-function actions(retryable) {
-  const again = element("a", "Try again", retryable === false ? "button" : "button primary");
-  again.href = location.href;
-  const form = element("a", "Change the link", "button");
-  form.href = `${baseUrl}?repo=${encodeURIComponent(launch.title)}`;
-  const line = element("p", "", "actions");
-  line.append(again, form);
-  return line;
+function buildPage() {
+  return `${baseUrl}builds/${about.build_id}`;
 }
 
-/** The connection broke. The browser connects again by itself and names the last event that it got. */
-function lost() {
+/** The connection broke; the stream comes back by itself. */
+function lost(pause) {
+  if (over) return;
+  nextTry = performance.now() + pause;
   part("progress").dataset.state = "lost";
-  part("status").textContent = "The connection was lost. Resuming…";
+  part("status").textContent = navigator.onLine ? "The connection was lost. Resuming…" : "You are offline. Resuming when you are back…";
 }
 
 /** The service ended the stream without saying how the launch went. */
-function ended() {
+function ended(message = "The service ended this launch's stream without a result.") {
   failed({
-    message: "The service ended this launch's stream without a result.",
+    message,
     hint: "It may have been restarted, or this launch ended while the page was away. Try again.",
     retryable: true,
   });
 }
+
+// --- cancelling
+
+async function cancel() {
+  const button = part("cancel");
+  button.disabled = true;
+  part("status").textContent = "Cancelling…";
+  if (!about) return cancelled("Nothing was started yet.");
+  try {
+    const answer = await fetch(`${baseUrl}api/v1/sessions/${about.session_id}`, { method: "DELETE" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    cancelled(await whatBecomesOfTheBuild());
+  } catch {
+    button.disabled = false;
+    say(status);
+    part("detail").textContent = "Cancelling did not get through. Please try again.";
+  }
+}
+
+async function whatBecomesOfTheBuild() {
+  if (!about.build_id) return "No notebook server is started.";
+  const answer = await fetch(`${baseUrl}api/v1/builds/${about.build_id}`);
+  const build = answer.ok ? await answer.json() : {};
+  if (build.state === "built") return "The environment is bound and kept; the next launch is quick.";
+  if (build.cancel_requested || build.state === "cancelled") return "Nobody else waited for the build, so it is stopped, too.";
+  return "The build goes on for others who wait for it.";
+}
+
+function cancelled(sentence) {
+  stream.close();
+  stepper.end("cancelled");
+  finish("cancelled", "You cancelled this launch.", "", "Cancelled");
+  part("forecast").textContent = sentence;
+  part("again").hidden = false;
+}
+
+// --- saying
 
 function say(sentence) {
   part("progress").dataset.state = "running";
@@ -125,15 +200,29 @@ function say(sentence) {
   if (part("status").textContent !== sentence) part("status").textContent = sentence;
 }
 
+function title(word) {
+  document.title = `${word}: ${launch.title} · Bindery`;
+}
+
 function finish(state, sentence, icon, word) {
+  over = true;
   part("status").textContent = sentence;
   part("progress").dataset.state = state;
   part("detail").textContent = "";
-  part("favicon").href = favicons[icon];
-  document.title = `${word}: ${launch.title} · Bindery`;
+  part("late").textContent = "";
+  part("cancel").hidden = true;
+  part("whole-log").hidden ||= state === "failed";
+  if (state === "failed") part("forecast").textContent = "";
+  part("favicon").href = icon ? favicons[icon] : launch.favicon;
+  title(word);
 }
 
 armCopyButtons();
 part("favicon").href = favicons.building;
+part("cancel").hidden = false;
+part("cancel").addEventListener("click", cancel);
+title(TITLES.resolve);
 say(status);
-follow();
+setInterval(watch, 500);
+// A page that comes back from the browser's history would wait for a stream that is closed.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());

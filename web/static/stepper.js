@@ -1,7 +1,14 @@
 // The four steps of a launch, and how long each took.
 
 const ORDER = ["resolve", "fetch", "build", "start"];
-const WORDS = { todo: "to do", done: "done", active: "in progress", skipped: "already there", failed: "failed" };
+const WORDS = {
+  todo: "to do",
+  done: "done",
+  active: "in progress",
+  skipped: "already there",
+  failed: "failed",
+  cancelled: "cancelled",
+};
 
 export class Stepper {
   #items = new Map(ORDER.map((step) => [step, document.querySelector(`[data-step="${step}"]`)]));
@@ -22,12 +29,18 @@ export class Stepper {
     this.#mark(step, "active");
   }
 
-  /** The launch has ended: with every step done, or at the one that failed. */
-  end(failed) {
+  /** The launch has ended: `done` with every step, or `failed` or `cancelled` at the one it was at. */
+  end(state) {
     clearInterval(this.#timer);
     this.#tick();
-    if (!failed) this.to("start");
-    this.#mark(this.#active, failed ? "failed" : "done", failed ? "" : this.#taken());
+    if (state === "done") this.to("start");
+    this.#mark(this.#active, state, state === "done" ? this.#taken() : "");
+  }
+
+  /** Milliseconds that the present step has taken, and the whole launch. */
+  get times() {
+    const now = performance.now();
+    return { step: now - this.#since, launch: now - this.#begun };
   }
 
   #taken() {
@@ -36,7 +49,11 @@ export class Stepper {
   }
 
   #tick() {
-    this.#elapsed.textContent = seconds(performance.now() - this.#begun, 0);
+    const { step, launch } = this.times;
+    this.#elapsed.textContent = seconds(launch, 0);
+    const item = this.#items.get(this.#active);
+    const shown = step < 2000 ? WORDS.active : `${WORDS.active}, ${seconds(step, 0)}`;
+    if (item.dataset.state === "active") item.querySelector("[data-role=state]").textContent = shown;
   }
 
   #mark(step, state, word = "") {

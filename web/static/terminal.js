@@ -1,5 +1,7 @@
 // A terminal's output as lines of styled text: ANSI colours, carriage returns, and nothing else.
 
+import { colour, css, palette, readable } from "./colours.js";
+
 // Control sequences (CSI), operating system commands (OSC and the like), and other escapes.
 const ESCAPE = /\x1b(?:\[([0-?]*)[ -/]*([@-~])|[\]PX^_](?:[^\x07\x1b]|\x1b(?!\\))*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])/y;
 const LONGEST_ESCAPE = 2048;
@@ -49,7 +51,7 @@ export class Terminal {
   }
 
   text() {
-    return this.lines.map((runs) => runs.map((run) => run.text).join("")).join("\n");
+    return this.lines.map(lineText).join("\n");
   }
 
   /** Handle what stands at `at`; the index behind it, or `at` itself when the rest has yet to arrive. */
@@ -108,7 +110,7 @@ function plain() {
 }
 
 function restyled(style, parameters) {
-  const codes = parameters.split(/[;:]/).map(Number);
+  const codes = parameters.split(";").flatMap(numbers);
   let next = { ...style };
   while (codes.length) {
     const code = codes.shift();
@@ -117,6 +119,13 @@ function restyled(style, parameters) {
     else Object.assign(next, simple(code));
   }
   return next;
+}
+
+/** One parameter. With colons it has parts, and a true colour may name a colour space, which does not matter here. */
+function numbers(parameter) {
+  const parts = parameter.split(":").map(Number);
+  if (parts[1] === 2 && parts.length > 5) parts.splice(2, 1);
+  return parts;
 }
 
 function simple(code) {
@@ -136,29 +145,47 @@ function simple(code) {
   return {};
 }
 
-/** 256 colours and true colours: only the first sixteen have a name that fits both light and dark pages. */
+/** 256 colours and true colours: the first sixteen by name, others as numbers. */
 function extended(codes) {
   const kind = codes.shift();
-  if (kind === 5) return NAMES[codes.shift() % 16 % 8] ?? "";
-  codes.splice(0, 3);
+  if (kind === 5) {
+    const index = codes.shift();
+    if (!Number.isInteger(index) || index > 255) return "";
+    return index < 16 ? NAMES[index % 8] : palette(index);
+  }
+  if (kind === 2) return colour(codes.splice(0, 3)) ?? "";
   return "";
+}
+
+/** A line's text. */
+export function lineText(runs) {
+  return runs.length === 1 ? runs[0].text : runs.map((run) => run.text).join("");
 }
 
 /** A line as nodes: text only, styled through classes. */
 export function lineNodes(runs) {
   return runs.map(({ text, style }) => {
     const names = classes(style);
-    if (!names) return document.createTextNode(text);
+    const numbers = Array.isArray(style.colour) || Array.isArray(style.back);
+    if (!names && !numbers) return document.createTextNode(text);
     const span = document.createElement("span");
-    span.className = names;
+    if (names) span.className = names;
+    if (numbers) paint(span, style);
     span.textContent = text;
     return span;
   });
 }
 
+function paint(span, { colour: text, back }) {
+  const ground = Array.isArray(back) ? back : undefined;
+  if (ground) span.style.backgroundColor = css(ground);
+  if (Array.isArray(text)) span.style.color = css(readable(text, ground));
+  else if (ground && !text) span.style.color = css(readable([223, 230, 228], ground));
+}
+
 function classes(style) {
   const names = ["bold", "dim", "italic", "underline"].filter((name) => style[name]).map((name) => `ansi-${name}`);
-  if (style.colour) names.push(`ansi-${style.colour}`);
-  if (style.back) names.push(`ansi-on-${style.back}`);
+  if (typeof style.colour === "string" && style.colour) names.push(`ansi-${style.colour}`);
+  if (typeof style.back === "string" && style.back) names.push(`ansi-on-${style.back}`);
   return names.join(" ");
 }
