@@ -14,7 +14,7 @@ EXTRAS = --extra kubernetes --extra postgresql
 # Environments must get compiled files, whatever the caller's shell says: without them every start is slow.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check bench docs lock clean
+.PHONY: serve test check bench docs messages lock clean
 
 serve: $(VENV)/.installed ## Start the service; options: make serve ARGS="--port 9000"
 	@exec $(BIN)/bindery serve $(ARGS)
@@ -34,6 +34,9 @@ bench: $(VENV)/.installed-dev ## Print ratios against baselines in the same run
 
 docs: $(VENV)/.installed-dev ## Write the generated parts of the documentation anew
 	@$(BIN)/python -m tests.support.generated_docs
+
+messages: $(VENV)/.installed-dev ## Bring the catalogs of translations up to date with what the pages say
+	@$(BIN)/python -m tests.support.translations
 
 lock: $(VENV)/.installed ## Pin the dependencies anew
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -59,9 +59,7 @@ class RecordPages:
     def routers(self, pages: Pages, reporter: Reporter) -> Sequence[APIRouter]:
         """The routes of all others."""
         launches, settings = self.launches, self.settings
-        builds = BuildPage(
-            pages, launches.builds, EnvironmentStore(self.database), keep_days=settings.retention.record_days
-        )
+        builds = BuildPage(pages, launches.builds, EnvironmentStore(self.database))
         badges = StatusBadges(pages, launches.intake, Budget(settings.status.badge_lookups_per_minute))
         return (
             build_page.router(builds),

@@ -39,6 +39,11 @@ _PHASES = {
 }
 
 
+_UNKNOWN = NotFound(
+    N_("There is no build of this id."), hint=N_("Records of builds are kept for a while; the link may be older.")
+)
+
+
 @dataclass(frozen=True)
 class Phase:
     """One phase of an attempt, which is done, active, failed or todo; `seconds` is None for one that has not begun."""
@@ -51,19 +56,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class BuildPage:
-    """What the page works with. `keep_days` is how long records are kept."""
+    """What the page works with."""
 
     pages: Pages
     builds: BuildStore
     environments: EnvironmentStore
-    keep_days: float
     clock: Callable[[], float] = time
 
     async def show(self, request: Request) -> Response:
         """The page of one build; 404 when it is not, or no longer, known."""
         build = await self.builds.get(request.path_params["build_id"])
         if build is None:
-            return error_page(self.pages, request, self._unknown(request))
+            return error_page(self.pages, request, _UNKNOWN)
         _ = language_of(request).gettext
         steps = await self.builds.steps(build.id)
         now = self.clock()
@@ -83,14 +87,6 @@ class BuildPage:
             now=now,
             seconds=(build.finished_at or now) - (build.started_at or build.created_at),
             provider=self.pages.provider(build.provider),
-        )
-
-    def _unknown(self, request: Request) -> NotFound:
-        _ = language_of(request).gettext
-        return NotFound(
-            _("There is no build of this id."),
-            hint=_("Records of builds are kept for %(days)s days; the link may be older.")
-            % {"days": f"{self.keep_days:g}"},
         )
 
 

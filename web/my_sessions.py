@@ -15,7 +15,7 @@ from db.sessions import Session, SessionStore
 from db.states import SessionState
 from launcher.decisions import ends_at, oldest_at
 from web import browser, links
-from web.languages import language_of
+from web.languages import N_
 from web.launches import Launches
 from web.shell import Pages, error_page, render
 from web.wording import short_address
@@ -23,6 +23,12 @@ from web.wording import short_address
 #: How many sessions of one browser are listed.
 MOST = 30
 _LONGEST_FORM = 1000
+
+
+_REFUSAL = NotAllowed(
+    N_("Only your own browser may see and end your sessions."),
+    hint=N_("Open the page by its link, in the browser that launched them."),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class MySessions:
     async def show(self, request: Request) -> Response:
         """The list. A session's own scripts, which share this origin, do not get it: it has the sessions' tokens."""
         if request.headers.get("sec-fetch-dest", "document") != "document":
-            return error_page(self.pages, request, _refusal(request))
+            return error_page(self.pages, request, _REFUSAL)
         mine = browser.browser_of(request)
         rows = await self.sessions.of_browser(mine, MOST) if mine else []
         secret = browser.secret_of(request)
@@ -72,7 +78,7 @@ class MySessions:
         name, given = form.get("session", ""), form.get("proof", "")
         own = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
         if not own or not browser.proven(browser.secret_of(request), name, given):
-            return error_page(self.pages, request, _refusal(request))
+            return error_page(self.pages, request, _REFUSAL)
         row = await self.sessions.named(name)
         if row is not None and not row.ended:
             await self.launches.stop(row, "It was ended by its visitor.")
@@ -108,11 +114,3 @@ async def _form(request: Request) -> dict[str, str]:
             raise RequestRefused("The form is too long.")
     fields = parse_qs(body.decode("utf-8", errors="replace"))
     return {name: values[0] for name, values in fields.items()}
-
-
-def _refusal(request: Request) -> NotAllowed:
-    _ = language_of(request).gettext
-    return NotAllowed(
-        _("Only your own browser may see and end your sessions."),
-        hint=_("Open the page by its link, in the browser that launched them."),
-    )

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bindery.errors import BinderyError, NotFound, SessionGone, SessionUnavailable
-from web.languages import negotiated
+from web.languages import N_
 from web.session_routes import SessionRoutes
 from web.shell import Ended, Pages, error_page, gone_page
 
@@ -29,18 +29,16 @@ class SessionAnswers:
 
     def unknown(self, name: str, languages: str | None) -> tuple[str, bytes]:
         """There never was such a session, or it is forgotten."""
-        _ = negotiated(languages or "").gettext
         error = NotFound(
-            _("There is no session of this name."),
-            hint=_("It may have ended long ago. Its repository's link starts a new one."),
+            N_("There is no session of this name."),
+            hint=N_("It may have ended long ago. Its repository's link starts a new one."),
         )
         return self._error(error, languages)
 
     def unavailable(self, name: str, languages: str | None) -> tuple[str, bytes]:
         """The session runs, and its server does not answer at the moment."""
-        _ = negotiated(languages or "").gettext
         error = SessionUnavailable(
-            _("The session's server does not answer at the moment."), hint=_("Try again in a few seconds.")
+            N_("The session's server does not answer at the moment."), hint=N_("Try again in a few seconds.")
         )
         return self._error(error, languages)
 

@@ -19,6 +19,7 @@ from bindery.settings import SessionSettings
 from web import assets, languages, links
 from web.languages import N_, Language, language_of
 from web.presentation import Presentation
+from web.told import told
 from web.wording import Wording
 
 FAVICONS = ("building", "success", "fail")
@@ -94,6 +95,7 @@ def _environment(code: str) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
     environment.filters.update(Wording(language).filters)
+    environment.filters["told"] = lambda text: told(text, language)
     return environment
 
 
@@ -225,8 +227,7 @@ def error_page(
 
 def not_found(pages: Pages, request: Request) -> Response:
     """The page of an address that does not exist."""
-    _ = language_of(request).gettext
-    error = NotFound(_("This address leads to no page."), hint=_("It may be mistyped, or the page may have moved."))
+    error = NotFound(N_("This address leads to no page."), hint=N_("It may be mistyped, or the page may have moved."))
     return error_page(pages, request, error)
 
 

@@ -42,10 +42,15 @@ class Wording:
         whole = round(seconds)
         if whole < _MINUTE:
             return _("%(number)s s") % {"number": whole}
+        minutes, hours = whole // _MINUTE, whole // _HOUR
+        if whole < _HOUR and whole % _MINUTE:
+            return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": whole % _MINUTE}
         if whole < _HOUR:
-            return _("%(minutes)s min %(seconds)s s") % {"minutes": whole // _MINUTE, "seconds": whole % _MINUTE}
+            return _("%(minutes)s min") % {"minutes": minutes}
+        if whole < 2 * _DAY and minutes % 60:
+            return _("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": minutes % 60}
         if whole < 2 * _DAY:
-            return _("%(hours)s h %(minutes)s min") % {"hours": whole // _HOUR, "minutes": whole % _HOUR // _MINUTE}
+            return _("%(hours)s h") % {"hours": hours}
         return _("%(days)s days") % {"days": whole // _DAY}
 
     def size(self, count: float) -> str:
