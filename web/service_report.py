@@ -25,11 +25,15 @@ MOST_POPULAR = 10
 
 @dataclass(frozen=True)
 class Window:
-    """A length of time that is looked back on, and in how many slices it is drawn."""
+    """A length of time that is looked back on, in how many slices it is drawn, and how long a look at it is good for.
+
+    A long window has many rows, and changes little from one minute to the next.
+    """
 
     name: str
     seconds: int
     slots: int
+    ttl_seconds: float
 
     @property
     def slot_seconds(self) -> int:
@@ -37,7 +41,11 @@ class Window:
         return self.seconds // self.slots
 
 
-WINDOWS = (Window("hour", 3600, 12), Window("day", 86400, 24), Window("week", 604800, 28))
+WINDOWS = (
+    Window("hour", 3600, 12, TTL_SECONDS),
+    Window("day", 86400, 24, 60.0),
+    Window("week", 604800, 28, 600.0),
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Look:
     """How launches went in one window; `slots` begin at `since`, the newest is not over."""
 
     window: Window
+    made_at: float
     since: float
     outcomes: Outcomes
     times: Mapping[bool, Times]
@@ -93,7 +102,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Makes reports; however many ask, the database is asked every `TTL_SECONDS` at most."""
+    """Makes reports; however many ask, the database is asked every `TTL_SECONDS` at most, for long windows less."""
 
     builds: BuildStore
     sessions: SessionStore
@@ -101,41 +110,48 @@ class Reporter:
     health: Health
     settings: StatusSettings
     clock: Callable[[], float] = time.time
-    _made: dict[str, Report] = field(default_factory=dict)
+    _made: list[Report] = field(default_factory=list)
     _once: Once[Report] = field(default_factory=Once)
 
     async def report(self) -> Report:
         """The newest report."""
-        known = self._made.get("last")
-        if known is not None and 0 <= self.clock() - known.made_at < TTL_SECONDS:
-            return known
+        if self._made and _fresh(self._made[0].made_at, TTL_SECONDS, self.clock()):
+            return self._made[0]
         return await self._once("report", self._make)
 
     async def _make(self) -> Report:
         now = self.clock()
+        known = {look.window: look for look in self._made[0].looks} if self._made else {}
+        looks = [await self._look(window, now, known.get(window)) for window in WINDOWS]
         made = Report(
             made_at=now,
             healthy=self.health.ok,
             builds=await self.builds.by_state(),
             sessions=await self.sessions.by_state(),
-            looks=[await self._look(window, now) for window in WINDOWS],
-            popular=await self._popular(now),
+            looks=looks,
+            popular=self._made[0].popular if looks[-1] is known.get(WINDOWS[-1]) else await self._popular(now),
         )
-        self._made["last"] = made
+        self._made[:] = [made]
         return made
 
-    async def _look(self, window: Window, now: float) -> Look:
+    async def _look(self, window: Window, now: float, known: Look | None) -> Look:
+        if known is not None and _fresh(known.made_at, window.ttl_seconds, now):
+            return known
         # Slices begin at round times, so that bars do not change their height as time passes.
         since = (now // window.slot_seconds + 1) * window.slot_seconds - window.seconds
         tallies = await self.launches.tallies(since, window.slot_seconds)
         times = await self.launches.times(now - window.seconds)
         slots = [outcomes(each for each in tallies if each.slot == number) for number in range(window.slots)]
-        return Look(window, since, outcomes(tallies), {each.built: each for each in times}, slots)
+        return Look(window, now, since, outcomes(tallies), {each.built: each for each in times}, slots)
 
     async def _popular(self, now: float) -> Sequence[Popular]:
         if not self.settings.popular:
             return []
         return await self.launches.popular(now - WINDOWS[-1].seconds, self.settings.hidden_providers, MOST_POPULAR)
+
+
+def _fresh(made_at: float, ttl_seconds: float, now: float) -> bool:
+    return 0 <= now - made_at < ttl_seconds
 
 
 def outcomes(tallies: Iterable[Tally]) -> Outcomes:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bindery.errors import QuotaReached
+from bindery.settings import StatusSettings
 from db.builds import BuildStore, LeaseLost, Step, Wanted
 from db.engine import Database
 from db.environments import EnvironmentRecord, EnvironmentStore
@@ -19,6 +20,8 @@ from db.sessions import Session, SessionStore, SessionWanted
 from db.states import BuildState, PreviewState, SessionState
 from db.wakeups import Wakeups
 from tests.contract.test_stores import WANTED, builds, database, sessions
+from web.health import Health
+from web.service_report import Reporter
 
 __all__ = ["builds", "database", "sessions"]
 
@@ -197,3 +200,22 @@ class TestPruning:
 def _image(number: int) -> Wanted:
     values: dict[str, Any] = {**WANTED.__dict__, "image": f"a:{number}"}
     return Wanted(**values)
+
+
+class TestReports:
+    async def test_long_windows_are_looked_at_less_often(self, database: Database, sessions: SessionStore) -> None:
+        now = [10_000_000.0]
+        builds, health, settings = BuildStore(database, Wakeups()), Health({}), StatusSettings()
+        reporter = Reporter(builds, sessions, LaunchStore(database), health, settings, clock=lambda: now[0])
+
+        async def ready() -> list[int]:
+            report = await reporter.report()
+            return [look.outcomes.ready for look in report.looks] + [sum(each.count for each in report.popular)]
+
+        assert await ready() == [0, 0, 0, 0]
+        await launched(sessions, wanted(), now[0], now[0])
+        assert await ready() == [0, 0, 0, 0]
+        for seconds, counts in ((15, [1, 0, 0, 0]), (90, [1, 1, 0, 0]), (700, [1, 1, 1, 1])):
+            now[0] = 10_000_000.0 + seconds
+            assert await ready() == counts
+        assert sum(slot.ready for slot in (await reporter.report()).looks[0].slots) == 1
