@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
 from web import assets, badges, browser, links, pasted
+from web.languages import language_of
 from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, Recent, error_page, gone_page, not_found, render
 
 __all__ = ["SCRIPTLESS", "Ended", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
@@ -67,11 +68,12 @@ def home(pages: Pages, request: Request) -> Response:
 
 def launch(pages: Pages, request: Request) -> Response:
     """Where the form goes: on to the link of what was typed."""
+    _ = language_of(request).gettext
     typed = {name: request.query_params.get(name, "").strip() for name in ("repo", "ref", "path", "open", "provider")}
     if not typed["repo"]:
-        return _form(pages, request, problem="Please name a repository first.")
+        return _form(pages, request, problem=_("Please name a repository first."))
     if not all(_NAME.fullmatch(text) for text in typed.values() if text):
-        return _form(pages, request, problem="That is not a repository's address or an owner/name.")
+        return _form(pages, request, problem=_("That is not a repository's address or an owner/name."))
     target = pasted.recognise(typed["repo"], pages.providers, typed["provider"])
     path, open_as = (typed["path"], typed["open"]) if typed["path"] else (target.path, target.open_as)
     target = links.Target(target.provider, target.repo, typed["ref"] or target.ref, path, open_as)
@@ -79,7 +81,8 @@ def launch(pages: Pages, request: Request) -> Response:
     link = links.launch_path(target, provider) if provider else ""
     spec = link.partition("?")[0].split("/", 2)[-1]
     if provider is None or not re.fullmatch(provider["spec"]["validateRegex"], spec):
-        return _form(pages, request, problem=f"“{typed['repo']}” is not a repository's address or an owner/name.")
+        problem = _("“{typed}” is not a repository's address or an owner/name.").format(typed=typed["repo"])
+        return _form(pages, request, problem=problem)
     return RedirectResponse(pages.base_url + link, status_code=303)
 
 
@@ -128,7 +131,7 @@ async def launch_page(pages: Pages, request: Request) -> Response:
     try:
         path = links.open_path(request.query_params)
     except PathRefused as refused:
-        again = {"Launch it without a path": f"v2/{name}/{spec}"}
+        again = {language_of(request).gettext("Launch it without a path"): f"v2/{name}/{spec}"}
         return error_page(pages, request, refused, actions=again)
     return browser.remember(request, _launching(pages, request, provider, spec, path), pages.base_url)
 

@@ -1,5 +1,7 @@
 // Copy buttons, and the short messages that say what happened.
 
+import { t } from "./texts.js";
+
 let toast;
 
 /** Say something briefly, to eyes and to screen readers. */
@@ -20,9 +22,9 @@ export async function copy(text, what) {
   try {
     if (navigator.clipboard) await navigator.clipboard.writeText(text);
     else copyTheOldWay(text);
-    say(`${what} copied.`);
+    say(t("{what} copied.", { what }));
   } catch {
-    say("The browser did not allow copying. Please select the text and copy it yourself.");
+    say(t("The browser did not allow copying. Please select the text and copy it yourself."));
   }
 }
 

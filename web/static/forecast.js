@@ -1,5 +1,7 @@
 // How long it will take, in words: from what launches before this one took on this service.
 
+import { t } from "./texts.js";
+
 /** Slower than this share over the usual time is worth a word. */
 const PATIENCE = 1.25;
 
@@ -7,15 +9,18 @@ const PATIENCE = 1.25;
 export function beforePlan(forecast, built) {
   if (built) {
     const start = forecast?.start;
-    const time = start ? `, ${usually(start)}` : "";
-    return { text: `This commit is bound already. Only a notebook server has to start${time}.`, seconds: start?.high };
+    const text = start
+      ? t("This commit is bound already. Only a notebook server has to start, {time}.", { time: usually(start) })
+      : t("This commit is bound already. Only a notebook server has to start.");
+    return { text, seconds: start?.high };
   }
-  const parts = ["This commit is new here."];
+  const parts = [t("This commit is new here.")];
   const reused = sum(forecast?.reused, forecast?.start);
   const made = sum(forecast?.new, forecast?.start);
-  if (reused) parts.push(`If its environment is known: ${usually(reused)}.`);
-  else parts.push("If its environment is known, it is ready in seconds.");
-  parts.push(made ? `If it has to be built first: ${usually(made)}.` : "If it has to be built first, that takes minutes.");
+  if (reused) parts.push(t("If its environment is known: {time}.", { time: usually(reused) }));
+  else parts.push(t("If its environment is known, it is ready in seconds."));
+  if (made) parts.push(t("If it has to be built first: {time}.", { time: usually(made) }));
+  else parts.push(t("If it has to be built first, that takes minutes."));
   return { text: parts.join(" "), seconds: made?.high };
 }
 
@@ -23,11 +28,13 @@ export function beforePlan(forecast, built) {
 export function afterPlan(forecast, kind, environment) {
   if (environment === "reused") {
     const known = sum(forecast?.reused, forecast?.start);
-    return { text: `The environment is known: ${known ? usually(known) : "a few seconds"}.`, seconds: known?.high };
+    const time = known ? usually(known) : t("a few seconds");
+    return { text: t("The environment is known: {time}.", { time }), seconds: known?.high };
   }
   const made = sum(forecast?.new_by_kind?.[kind] ?? forecast?.new, forecast?.start);
-  const time = made ? `${usually(made)}` : "there are too few to say how long it takes";
-  return { text: `First build of this environment: ${time}. It is kept, so later launches are quick.`, seconds: made?.high };
+  const time = made ? usually(made) : t("there are too few to say how long it takes");
+  const text = t("First build of this environment: {time}. It is kept, so later launches are quick.", { time });
+  return { text, seconds: made?.high };
 }
 
 /** Whether a launch takes longer than usual. */
@@ -38,10 +45,10 @@ export function late(milliseconds, usual) {
 /** A range of seconds as people say it. */
 export function usually({ low, high }) {
   const [from, to] = [rounded(low), rounded(high)];
-  if (to < 90) return from === to ? `about ${to} s` : `usually ${from}–${to} s`;
+  if (to < 90) return from === to ? t("about {to} s", { to }) : t("usually {from}–{to} s", { from, to });
   const [less, more] = [Math.max(Math.round(low / 60), 1), Math.round(high / 60)];
-  if (low < 45) return `usually ${from} s to ${more} min`;
-  return less === more ? `about ${more} min` : `usually ${less}–${more} min`;
+  if (low < 45) return t("usually {from} s to {more} min", { from, more });
+  return less === more ? t("about {more} min", { more }) : t("usually {less}–{more} min", { less, more });
 }
 
 function rounded(value) {

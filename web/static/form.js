@@ -3,6 +3,7 @@
 import { armCopyButtons } from "./copy.js";
 import { badgeText, launchPath } from "./links.js";
 import { matches, recognise } from "./pasted.js";
+import { t } from "./texts.js";
 
 const { publicBaseUrl, repoProviders, badgeTexts, pasted } = window.pageConfig;
 const form = document.getElementById("launch-form");
@@ -42,8 +43,9 @@ function valid(wanted) {
 }
 
 function describe(wanted, chosen) {
-  const version = chosen.ref.enabled ? `, version ${wanted.ref || chosen.ref.default || "HEAD"}` : "";
-  return `${chosen.displayName}: ${wanted.repo}${version}`;
+  const known = `${chosen.displayName}: ${wanted.repo}`;
+  if (!chosen.ref.enabled) return known;
+  return t("{known}, version {version}", { known, version: wanted.ref || chosen.ref.default || "HEAD" });
 }
 
 function show() {
@@ -75,7 +77,9 @@ part("format").addEventListener("change", show);
 form.addEventListener("submit", (event) => {
   if (valid(target())) return;
   event.preventDefault();
-  complain(repo.value.trim() ? `“${repo.value.trim()}” is not a repository's address or an owner/name.` : "Please name a repository first.");
+  const typed = repo.value.trim();
+  if (typed) complain(t("“{typed}” is not a repository's address or an owner/name.", { typed }));
+  else complain(t("Please name a repository first."));
   repo.focus();
 });
 

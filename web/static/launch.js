@@ -9,25 +9,26 @@ import { element, showPlan } from "./plan.js";
 import { offerReading } from "./reading.js";
 import { Stepper, seconds } from "./stepper.js";
 import { Stream } from "./stream.js";
+import { t } from "./texts.js";
 
-const { baseUrl, favicons, launch } = window.pageConfig;
+const { baseUrl, favicons, launch, siteName } = window.pageConfig;
 
 // What each phase of the wire protocol means for a visitor: the step it belongs to, and a sentence.
 const PHASES = {
-  waiting: ["fetch", "Waiting for a free hand to begin…"],
-  fetching: ["fetch", "Gathering the repository's files…"],
-  building: ["build", "Binding the environment…"],
-  pushing: ["build", "Putting the environment on the shelf…"],
-  built: ["start", "Everything is bound. Opening a notebook server…"],
-  launching: ["start", "Opening your notebook server…"],
+  waiting: ["fetch", t("Waiting for a free hand to begin…")],
+  fetching: ["fetch", t("Gathering the repository's files…")],
+  building: ["build", t("Binding the environment…")],
+  pushing: ["build", t("Putting the environment on the shelf…")],
+  built: ["start", t("Everything is bound. Opening a notebook server…")],
+  launching: ["start", t("Opening your notebook server…")],
 };
 
-const TITLES = { resolve: "Finding", fetch: "Gathering", build: "Binding", start: "Opening" };
+const TITLES = { resolve: t("Finding"), fetch: t("Gathering"), build: t("Binding"), start: t("Opening") };
 
 const part = (id) => document.getElementById(id);
 const log = new Log();
 const stepper = new Stepper();
-let status = `Asking ${launch.provider} which commit that is…`;
+let status = t("Asking {provider} which commit that is…", { provider: launch.provider });
 let about = null;
 let usual;
 let over = false;
@@ -41,7 +42,7 @@ const stream = new Stream(launch.streamUrl, {
   },
   lost,
   over: ended,
-  refused: (code) => ended(`The service refused this launch (HTTP status ${code}).`),
+  refused: (code) => ended(t("The service refused this launch (HTTP status {code}).", { code })),
 });
 
 function take(event) {
@@ -67,7 +68,7 @@ function progress(phase, event) {
     title(TITLES[step]);
   }
   if (event.plan) planned(event);
-  if (event.position) status = `Waiting in line: you are number ${event.position}.`;
+  if (event.position) status = t("Waiting in line: you are number {position}.", event);
   if (phase === "waiting" || phase === "launching") part("detail").textContent = (event.message ?? "").trim();
   else if (step) part("detail").textContent = "";
   say(status);
@@ -106,27 +107,27 @@ function watch() {
   if (over) return;
   if (nextTry) {
     const left = Math.ceil((nextTry - performance.now()) / 1000);
-    part("detail").textContent = left > 1 ? `Next attempt in ${left} s.` : "Trying again now.";
+    part("detail").textContent = left > 1 ? t("Next attempt in {left} s.", { left }) : t("Trying again now.");
   } else if (late(stepper.times.launch, usual)) {
-    part("late").textContent = "It takes longer than usual. The log shows what is going on.";
+    part("late").textContent = t("It takes longer than usual. The log shows what is going on.");
   }
 }
 
 function ready(event) {
   const url = new URL(event.url, location.href);
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    failed({ message: "The service answered with an address that is no web page.", code: "bad_address" });
+    failed({ message: t("The service answered with an address that is no web page."), code: "bad_address" });
     return;
   }
   stepper.end("done");
-  finish("ready", "Ready. Taking you there…", "success", "Ready");
-  part("forecast").textContent = `It took ${seconds(stepper.times.launch)}.`;
+  finish("ready", t("Ready. Taking you there…"), "success", t("Ready"));
+  part("forecast").textContent = t("It took {time}.", { time: seconds(stepper.times.launch) });
   location.replace(joinSession(url.href, event.token ?? "", launch.path));
 }
 
 function failed(event) {
   stepper.end("failed");
-  finish("failed", "The launch did not succeed.", "fail", "Failed");
+  finish("failed", t("The launch did not succeed."), "fail", t("Failed"));
   const links = { again: location.href.split("#")[0], form: launch.formUrl };
   const build = about?.build_id;
   if (build) {
@@ -145,14 +146,16 @@ function lost(pause) {
   if (over) return;
   nextTry = performance.now() + pause;
   part("progress").dataset.state = "lost";
-  part("status").textContent = navigator.onLine ? "The connection was lost. Resuming…" : "You are offline. Resuming when you are back…";
+  part("status").textContent = navigator.onLine
+    ? t("The connection was lost. Resuming…")
+    : t("You are offline. Resuming when you are back…");
 }
 
 /** The service ended the stream without saying how the launch went. */
-function ended(message = "The service ended this launch's stream without a result.") {
+function ended(message = t("The service ended this launch's stream without a result.")) {
   failed({
     message,
-    hint: "It may have been restarted, or this launch ended while the page was away. Try again.",
+    hint: t("It may have been restarted, or this launch ended while the page was away. Try again."),
     retryable: true,
   });
 }
@@ -162,8 +165,8 @@ function ended(message = "The service ended this launch's stream without a resul
 async function cancel() {
   const button = part("cancel");
   button.disabled = true;
-  part("status").textContent = "Cancelling…";
-  if (!about) return cancelled("Nothing was started yet.");
+  part("status").textContent = t("Cancelling…");
+  if (!about) return cancelled(t("Nothing was started yet."));
   try {
     const answer = await fetch(`${baseUrl}api/v1/sessions/${about.session_id}`, { method: "DELETE" });
     if (!answer.ok) throw new Error(String(answer.status));
@@ -171,23 +174,23 @@ async function cancel() {
   } catch {
     button.disabled = false;
     say(status);
-    part("detail").textContent = "Cancelling did not get through. Please try again.";
+    part("detail").textContent = t("Cancelling did not get through. Please try again.");
   }
 }
 
 async function whatBecomesOfTheBuild() {
-  if (!about.build_id) return "No notebook server is started.";
+  if (!about.build_id) return t("No notebook server is started.");
   const answer = await fetch(`${baseUrl}api/v1/builds/${about.build_id}`);
   const build = answer.ok ? await answer.json() : {};
-  if (build.state === "built") return "The environment is bound and kept; the next launch is quick.";
-  if (build.cancel_requested || build.state === "cancelled") return "Nobody else waited for the build, so it is stopped, too.";
-  return "The build goes on for others who wait for it.";
+  if (build.state === "built") return t("The environment is bound and kept; the next launch is quick.");
+  if (build.cancel_requested || build.state === "cancelled") return t("Nobody else waited for the build, so it is stopped, too.");
+  return t("The build goes on for others who wait for it.");
 }
 
 function cancelled(sentence) {
   stream.close();
   stepper.end("cancelled");
-  finish("cancelled", "You cancelled this launch.", "", "Cancelled");
+  finish("cancelled", t("You cancelled this launch."), "", t("Cancelled"));
   part("forecast").textContent = sentence;
   part("again").hidden = false;
 }
@@ -201,7 +204,7 @@ function say(sentence) {
 }
 
 function title(word) {
-  document.title = `${word}: ${launch.title} · Bindery`;
+  document.title = `${word}: ${launch.title} · ${siteName}`;
 }
 
 function finish(state, sentence, icon, word) {

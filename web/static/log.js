@@ -3,6 +3,7 @@
 import { copy, say } from "./copy.js";
 import { Search } from "./search.js";
 import { Terminal, lineNodes, lineText } from "./terminal.js";
+import { t, tn } from "./texts.js";
 
 /** Lines of one block; the browser lays out only the blocks that are near the window. */
 const BLOCK = 200;
@@ -33,7 +34,7 @@ export class Log {
     this.#pause.addEventListener("click", () => this.#setPaused(!this.#paused));
     this.#box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#box.addEventListener("click", (event) => this.#clicked(event));
-    part("copy-log").addEventListener("click", () => copy(this.#terminal.text(), "Log"));
+    part("copy-log").addEventListener("click", () => copy(this.#terminal.text(), t("Log")));
     part("download-log").addEventListener("click", () => this.#download());
     const wrap = part("wrap");
     wrap.addEventListener("click", () => {
@@ -129,7 +130,7 @@ export class Log {
     const number = this.#drawn.indexOf(line) + 1;
     history.replaceState(history.state, "", `#L${number}`);
     this.reveal(number);
-    copy(`${this.linkBase || location.href.split("#")[0]}#L${number}`, `Link to line ${number}`);
+    copy(`${this.linkBase || location.href.split("#")[0]}#L${number}`, t("Link to line {number}", { number }));
   }
 
   // --- following and pausing
@@ -151,14 +152,14 @@ export class Log {
   #setPaused(on) {
     this.#pause.setAttribute("aria-pressed", String(on));
     if (on) this.#timer = clearTimeout(this.#timer) ?? 0;
-    part("log-behind").textContent = on ? "Paused." : "";
+    part("log-behind").textContent = on ? t("Paused.") : "";
     if (!on) this.#draw();
   }
 
   #tellBehind() {
     const behind = this.#terminal.lines.length - this.#drawn.length;
-    const words = behind === 1 ? "One new line waits." : `${behind} new lines wait.`;
-    part("log-behind").textContent = behind > 0 ? `Paused. ${words}` : "Paused.";
+    const words = tn("One new line waits.", "{number} new lines wait.", behind);
+    part("log-behind").textContent = behind > 0 ? `${t("Paused.")} ${words}` : t("Paused.");
   }
 
   #toEnd() {
@@ -181,6 +182,6 @@ export class Log {
     link.download = this.file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);
-    say("Log downloaded.");
+    say(t("Log downloaded."));
   }
 }

@@ -1,8 +1,10 @@
 // How the repository was understood: the plan of a build.
 
+import { t } from "./texts.js";
+
 const ENVIRONMENTS = {
-  reused: "This environment is known already, so it is reused. That takes a few seconds.",
-  new: "This environment is new, so it is built now and kept. Later launches will reuse it.",
+  reused: t("This environment is known already, so it is reused. That takes a few seconds."),
+  new: t("This environment is new, so it is built now and kept. Later launches will reuse it."),
 };
 
 export function showPlan(plan, environment) {
@@ -12,10 +14,10 @@ export function showPlan(plan, environment) {
   box.dataset.environment = environment ?? "";
   const facts = [
     ["Python", [plan.python, plan.python_reason].filter(Boolean).join(" · ")],
-    ["Read from", list(plan.files) || "no dependency files found"],
-    ["System packages", list(plan.apt)],
-    ["After the build", plan.post_build ? `runs ${plan.post_build}` : ""],
-    ["At start", plan.start ? `runs ${plan.start}` : ""],
+    [t("Read from"), list(plan.files) || t("no dependency files found")],
+    [t("System packages"), list(plan.apt)],
+    [t("After the build"), plan.post_build ? t("runs {file}", { file: plan.post_build }) : ""],
+    [t("At start"), plan.start ? t("runs {file}", { file: plan.start }) : ""],
   ];
   document.getElementById("plan-facts").replaceChildren(...facts.filter(([, value]) => value).map(fact));
   document.getElementById("plan-warnings").replaceChildren(...(plan.warnings ?? []).map((text) => element("li", text)));

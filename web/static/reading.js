@@ -1,5 +1,7 @@
 // Something to read meanwhile: the notebook that was asked for, or else the repository's readme, in a box of its own.
 
+import { t } from "./texts.js";
+
 const part = (id) => document.getElementById(id);
 let shown = "";
 
@@ -10,7 +12,7 @@ export function offerReading(documents, opens, baseUrl) {
   shown = wanted;
   const frame = document.createElement("iframe");
   frame.src = `${baseUrl}documents/${documents[wanted]}`;
-  frame.title = `${wanted}, as it is in the repository`;
+  frame.title = t("{path}, as it is in the repository", { path: wanted });
   frame.setAttribute("sandbox", "allow-popups allow-popups-to-escape-sandbox");
   frame.setAttribute("loading", "lazy");
   part("reading-name").textContent = wanted;

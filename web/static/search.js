@@ -1,5 +1,7 @@
 // Searching the log: in portions, so that a long one never holds up the page.
 
+import { t } from "./texts.js";
+
 const PORTION = 4000;
 const REST_MS = 120;
 /** Lines on each side of the current one whose matches are marked, too. */
@@ -80,8 +82,8 @@ export class Search {
   #tell(searching) {
     const { length } = this.#hits;
     for (const button of this.#buttons) button.disabled = !length;
-    const place = this.#current < 0 ? `${length}` : `${this.#current + 1} of ${length}`;
-    this.#found.textContent = !this.#words ? "" : length ? place : searching ? "…" : "Not found";
+    const place = this.#current < 0 ? `${length}` : t("{place} of {length}", { place: this.#current + 1, length });
+    this.#found.textContent = !this.#words ? "" : length ? place : searching ? "…" : t("Not found");
     this.#mark();
   }
 

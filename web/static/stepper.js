@@ -1,13 +1,15 @@
 // The four steps of a launch, and how long each took.
 
+import { decimal, t } from "./texts.js";
+
 const ORDER = ["resolve", "fetch", "build", "start"];
 const WORDS = {
-  todo: "to do",
-  done: "done",
-  active: "in progress",
-  skipped: "already there",
-  failed: "failed",
-  cancelled: "cancelled",
+  todo: t("to do"),
+  done: t("done"),
+  active: t("in progress"),
+  skipped: t("already there"),
+  failed: t("failed"),
+  cancelled: t("cancelled"),
 };
 
 export class Stepper {
@@ -61,13 +63,13 @@ export class Stepper {
     item.dataset.state = state;
     item.toggleAttribute("aria-current", false);
     if (state === "active") item.setAttribute("aria-current", "step");
-    item.querySelector("[data-role=state]").textContent = word ? `done in ${word}` : WORDS[state];
+    item.querySelector("[data-role=state]").textContent = word ? t("done in {time}", { time: word }) : WORDS[state];
   }
 }
 
 /** A duration as people say it. */
 export function seconds(milliseconds, digits = 1) {
   const total = milliseconds / 1000;
-  if (total < 60) return `${total.toFixed(digits)} s`;
-  return `${Math.floor(total / 60)} min ${Math.floor(total % 60)} s`;
+  if (total < 60) return t("{number} s", { number: decimal(total, digits) });
+  return t("{minutes} min {seconds} s", { minutes: Math.floor(total / 60), seconds: Math.floor(total % 60) });
 }
