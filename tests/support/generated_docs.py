@@ -10,6 +10,7 @@ from pathlib import Path
 from bindery import errors
 from bindery.errors import BinderyError
 from bindery.settings_table import markdown
+from tests.support import chart_docs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -43,8 +44,10 @@ def fresh(page: str, name: str, content: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Each page with generated parts, and what it should say."""
-    operating, codes = DOCS / "operating.md", DOCS / "errors.md"
+    operating, codes, chart = DOCS / "operating.md", DOCS / "errors.md", chart_docs.CHART / "README.md"
     return {
+        chart_docs.CHART / "values.schema.json": chart_docs.schema(),
+        chart: fresh(chart.read_text(), "values", chart_docs.table()),
         operating: fresh(operating.read_text(), "settings", markdown()),
         codes: fresh(codes.read_text(), "errors", error_table()),
     }

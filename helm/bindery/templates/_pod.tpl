@@ -1,0 +1,160 @@
+{{/* The pod of one role. Takes a dict of root, role, and values: that role's own. */}}
+{{- define "bindery.pod" -}}
+{{- $root := .root }}
+{{- $full := include "bindery.fullname" $root }}
+metadata:
+  labels:
+    {{- include "bindery.labels" (dict "root" $root "component" .role) | nindent 4 }}
+    {{- with .values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    checksum/settings: {{ include "bindery.settings" $root | sha256sum }}
+    {{- with .values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ $full }}-{{ .role }}
+  automountServiceAccountToken: {{ ne .role "proxy" }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "bindery.grace" . }}
+  {{- with $root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- $class := .values.priorityClassName }}
+  {{- if and (not $class) $root.Values.priorityClasses.create }}{{ $class = printf "%s-service" $full }}{{ end }}
+  {{- with $class }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- include "bindery.podSecurity" . | nindent 4 }}
+  containers:
+    - name: {{ .role }}
+      image: {{ include "bindery.image" $root }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args: [serve]
+      env:
+        - name: BINDERY_ROLE
+          value: {{ .role }}
+        {{- include "bindery.secretEnv" $root | nindent 8 }}
+        {{- with .values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      envFrom:
+        - configMapRef:
+            name: {{ $full }}
+      ports:
+        - name: http
+          containerPort: 8585
+      startupProbe:
+        httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
+        periodSeconds: 2
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      readinessProbe:
+        httpGet: {path: {{ include "bindery.base" $root }}health/ready, port: http}
+        periodSeconds: 3
+        timeoutSeconds: 3
+      resources:
+        {{- toYaml .values.resources | nindent 8 }}
+      securityContext:
+        {{- include "bindery.containerSecurity" . | nindent 8 }}
+      volumeMounts:
+        {{- include "bindery.mounts" $root | nindent 8 }}
+  volumes:
+    {{- include "bindery.volumes" (dict "root" $root "storage" .values.storage) | nindent 4 }}
+  topologySpreadConstraints:
+    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "bindery.selector" (dict "root" $root "component" $.role) | nindent 10 }}
+    {{- end }}
+  {{- range $name := list "nodeSelector" "tolerations" "affinity" }}
+  {{- with index $.values $name }}
+  {{ $name }}:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* Seconds that a pod has to end: those that carry sessions let them go on for a while. */}}
+{{- define "bindery.grace" -}}
+{{- $wait := .root.Values.shutdown }}
+{{- if eq .role "worker" }}{{ add $wait.delaySeconds 30 }}{{ else }}{{ add $wait.delaySeconds $wait.drainSeconds 30 }}{{ end }}
+{{- end }}
+
+{{- define "bindery.base" -}}
+{{- $inner := default "/" .Values.settings.base_url | trimAll "/" }}
+{{- if $inner }}/{{ $inner }}/{{ else }}/{{ end }}
+{{- end }}
+
+{{- define "bindery.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "bindery.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "bindery.secretEnv" -}}
+- name: BINDERY_DATABASE__URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "bindery.databaseSecretName" . }}
+      key: {{ .Values.database.existingSecretKey }}
+- name: BINDERY_BUILD_TOKEN__SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "bindery.secretName" . }}
+      key: build-token
+- name: BINDERY_OPERATOR_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "bindery.secretName" . }}
+      key: operator-token
+{{- end }}
+
+{{- define "bindery.mounts" -}}
+- name: data
+  mountPath: /data
+- name: tmp
+  mountPath: /tmp
+{{- if .Values.registry.existingSecret }}
+- name: registry
+  mountPath: /etc/bindery/docker
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "bindery.volumes" -}}
+- name: data
+  emptyDir:
+    sizeLimit: {{ default "1Gi" .storage }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 1Gi
+{{- with .root.Values.registry.existingSecret }}
+- name: registry
+  secret:
+    secretName: {{ . }}
+    items:
+      - key: .dockerconfigjson
+        path: config.json
+{{- end }}
+{{- end }}
