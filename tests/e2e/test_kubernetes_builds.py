@@ -119,18 +119,22 @@ async def test_a_build_that_is_cancelled_takes_its_job_along(running: Service, g
     await until(none_there, 30, "the Job is gone")
 
 
-async def test_a_service_that_is_killed_finds_its_job_again(running: Service, git_server: GitServer) -> None:
+async def test_a_service_that_is_killed_or_replaced_finds_its_job_again(
+    running: Service, git_server: GitServer
+) -> None:
     repository, name = fresh(git_server)
-    step = f"echo {uuid.uuid4()} && for i in $(seq 1 24); do echo line-$i-; sleep 1; done"
+    step = f"echo {uuid.uuid4()} && for i in $(seq 1 40); do echo line-$i-; sleep 1; done"
     repository.commit({"Dockerfile": f"FROM {cluster_builds.os_image()}\nRUN {step}\n"})
     before = await jobs_made()
     link = f"gh/{name}/HEAD"
-    first = await running.stream(link).read(until_text="line-4-")
-    await running.stop(signal.SIGKILL)
-    assert len(await jobs_there()) == 1
-    await running.start()
-    rest = await running.stream(link, last_event_id=first.ids[-1]).read(until_text="is ready, after")
+    visits = [await running.stream(link).read(until_text="line-4-")]
+    for attempt, number in ((2, signal.SIGKILL), (3, signal.SIGTERM)):
+        await running.stop(number)
+        assert len(await jobs_there()) == 1
+        await running.start()
+        text = f"attempt {attempt}" if attempt == 2 else "is ready, after"
+        visits.append(await running.stream(link, last_event_id=visits[-1].ids[-1]).read(until_text=text))
     assert await jobs_made() == before + 1
-    text = f"{first.text}{rest.text}"
-    assert [text.count(f"\nline-{number}-\n") for number in range(1, 25)] == [1] * 24
-    assert "building again, attempt 2" in rest.text
+    everything = "".join(visit.text for visit in visits)
+    assert "building again, attempt 3" in everything
+    assert [everything.count(f"\nline-{number}-\n") for number in range(1, 41)] == [1] * 40

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bindery.errors import BinderyError, BuildOutOfMemory, EngineUnavailable, InstallFailed
+from bindery.errors import BinderyError, BuildOutOfMemory, ClusterRefused, EngineUnavailable, InstallFailed
 from builder.engines.base import BuildJob, Handover
 from builder.engines.kubernetes import KubernetesEngine
 from builder.engines.kubernetes_jobs import holders
@@ -21,7 +21,8 @@ from builder.told import marks
 from db.event_log import LoggedEvent, encode
 from db.events import Event
 from tests.contract.test_environment_builder import drain, planned, running
-from tests.support import cluster_builds
+from tests.support import cluster_builds, kubeconfigs
+from tests.support.cut_connections import cutting
 from tests.support.wait import until
 
 BUILD_SECONDS = 240.0
@@ -211,3 +212,54 @@ async def test_leftovers_of_builds_that_are_no_more_are_removed(engine: Kubernet
     await engine.reap(["another"])
     assert await jobs(engine) == []
     await until(lambda: not running(mark), what="the step has ended")
+
+
+async def test_a_log_that_breaks_off_is_read_on_without_loss(data_dir: Path, tmp_path: Path) -> None:
+    api = kubeconfigs.server()
+    assert api.host is not None
+    async with cutting(api.host, api.port or 443) as way:
+        chosen = cluster_builds.settings(data_dir.parent / "cut", PREFIX)
+        config = await asyncio.to_thread(kubeconfigs.through, way.own_port, tmp_path / "kubeconfig")
+        there = chosen.kubernetes.model_copy(update={"kubeconfig": config})
+        async with cluster_builds.building(chosen.model_copy(update={"kubernetes": there})) as engine:
+            count = "for i in $(seq 1 12); do echo tick-$i; sleep 0.5; done"
+            job = await dockerfile(engine, tmp_path / "a", count)
+            heard: list[Event] = []
+            work = asyncio.create_task(hear(engine.environment(job), heard))
+            for number in (2, 7):
+                await until(lambda last=number: f"tick-{last}\n" in messages(heard), BUILD_SECONDS)
+                way.cut()
+            await work
+    assert way.cuts >= 2
+    assert [line for line in messages(heard) if line.startswith("tick-")] == [f"tick-{i}\n" for i in range(1, 13)]
+
+
+async def test_the_rights_that_are_documented_are_enough(data_dir: Path, tmp_path: Path) -> None:
+    chosen = cluster_builds.settings(data_dir.parent / "limited", PREFIX)
+    config = await kubeconfigs.limited(documented_rules(), tmp_path / "kubeconfig")
+    less = chosen.kubernetes.model_copy(update={"kubeconfig": config})
+    async with cluster_builds.building(chosen.model_copy(update={"kubernetes": less})) as engine:
+        await engine.reap(())
+        job = await dockerfile(engine, tmp_path / "a", "true")
+        await drain(engine.environment(job))
+        assert await engine.find(job.plan.environment_key) is not None
+        with pytest.raises(ClusterRefused, match="forbidden"):
+            await engine.jobs.cluster.ask("GET", "/api/v1/nodes")
+
+
+def documented_rules() -> list[dict[str, Any]]:
+    """The Role in the documentation, row by row."""
+    text = (cluster_builds.ROOT / "docs" / "builds-on-kubernetes.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    known = {"core": "", "batch": "batch"}
+    rules = [
+        {"apiGroups": [known[row[0]]], "resources": [row[1]], "verbs": row[2].split(", ")}
+        for row in rows
+        if row[0] in known
+    ]
+    assert len(rules) == 4
+    return rules
+
+
+def messages(heard: list[Event]) -> list[str]:
+    return [event.message for event in heard]
