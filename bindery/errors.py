@@ -142,6 +142,13 @@ class RequestRefused(BinderyError):
     status = 400
 
 
+class MethodRefused(BinderyError):
+    """The address exists, and is not asked in this way."""
+
+    code = "method_refused"
+    status = 405
+
+
 class RateLimitExceeded(BinderyError):
     """One address asked for more launches than this service allows in a while."""
 

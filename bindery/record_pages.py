@@ -15,6 +15,7 @@ from db.previews import PreviewStore
 from db.wakeups import Wakeups
 from web import build_page, my_sessions, status_badge, status_page
 from web.build_page import BuildPage
+from web.diagnoses import Diagnoses
 from web.doorkeeper import Doorkeeper
 from web.health import Health
 from web.launches import Launches
@@ -59,7 +60,7 @@ class RecordPages:
     def routers(self, pages: Pages, reporter: Reporter) -> Sequence[APIRouter]:
         """The routes of all others."""
         launches, settings = self.launches, self.settings
-        builds = BuildPage(pages, launches.builds, EnvironmentStore(self.database))
+        builds = BuildPage(pages, launches.builds, EnvironmentStore(self.database), Diagnoses(launches.builds))
         badges = StatusBadges(pages, launches.intake, Budget(settings.status.badge_lookups_per_minute))
         return (
             build_page.router(builds),

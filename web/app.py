@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from bindery.errors import BinderyError, InternalError, NotFound
+from bindery.errors import BinderyError, InternalError, MethodRefused, NotFound
 from db.documents import DocumentStore
 from web import documents, pages
 from web.api import Api, api_router, problems
@@ -71,6 +71,7 @@ def create_app(site: Site) -> ASGIApp:
         app.include_router(router)
     app.include_router(pages.router(site.pages))
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
+    app.add_exception_handler(405, lambda request, error: _refused(site, request, error))
     app.add_exception_handler(Exception, lambda request, error: _broken(site, request, error))
     headers = cross_origin(site.cors_allow_origin)
     streams = Streams(site.base_url, site.launches, site.doorkeeper, site.operator_token, headers)
@@ -81,6 +82,17 @@ def _not_found(site: Site, request: Request) -> Response:
     if request.url.path.startswith(site.base_url + PREFIX):
         return problems.answer(NotFound("The API has no such address.", hint="See openapi.json."))
     return pages.not_found(site.pages, request)
+
+
+def _refused(site: Site, request: Request, error: Exception) -> Response:
+    told = MethodRefused("This address is not asked in this way.")
+    if request.url.path.startswith(site.base_url + PREFIX):
+        answer = problems.answer(told)
+    else:
+        answer = pages.error_page(site.pages, request, told)
+    # Which ways there are.
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer
 
 
 def _broken(site: Site, request: Request, error: Exception) -> Response:

@@ -13,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bindery.errors import NotFound
+from builder.diagnosis import Diagnosis
 from db.builds import Build, BuildStore, Step
 from db.environments import EnvironmentStore
+from db.events import Failure
 from db.states import BUILD_ENDS, BuildState
+from web.diagnoses import Diagnoses, report_url
 from web.languages import N_, language_of
 from web.plan_view import KIND_NAMES
 from web.shell import Pages, error_page, render
@@ -61,6 +64,7 @@ class BuildPage:
     pages: Pages
     builds: BuildStore
     environments: EnvironmentStore
+    diagnoses: Diagnoses
     clock: Callable[[], float] = time
 
     async def show(self, request: Request) -> Response:
@@ -71,6 +75,8 @@ class BuildPage:
         _ = language_of(request).gettext
         steps = await self.builds.steps(build.id)
         now = self.clock()
+        failure = build.failure
+        diagnosis = await self.diagnoses.of(build, failure) if failure is not None else None
         return render(
             self.pages,
             request,
@@ -78,6 +84,8 @@ class BuildPage:
             config={"build": _config(self.pages, build)},
             build=build,
             word=_(STATE_WORDS[build.state]),
+            diagnosis=diagnosis,
+            report_url=self._report(request, build, failure, diagnosis) if failure and diagnosis else "",
             phases=[Phase(_(each.name), each.state, each.began_at, each.seconds) for each in phases(build, steps, now)],
             plan=json.loads(build.plan) if build.plan else None,
             kind_names=KIND_NAMES,
@@ -88,6 +96,12 @@ class BuildPage:
             seconds=(build.finished_at or now) - (build.started_at or build.created_at),
             provider=self.pages.provider(build.provider),
         )
+
+    def _report(self, request: Request, build: Build, failure: Failure, found: Diagnosis) -> str:
+        """Where the repository's authors take reports, filled in; empty where the host is not known."""
+        public = self.pages.public(request)
+        link, own = f"{public}v2/{build.provider}/{build.spec}", f"{public}builds/{build.id}"
+        return report_url(build, failure, found, link, own)
 
 
 def router(page: BuildPage) -> APIRouter:

@@ -6,6 +6,7 @@ import { duration } from "./texts.js";
 const { favicons, build } = window.pageConfig;
 const ICONS = { built: "success", failed: "fail", cancelled: "fail" };
 const log = new Log();
+log.file = `build-${build.id}.log`;
 const times = [...document.querySelectorAll("[data-since]")];
 
 function follow() {
