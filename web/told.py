@@ -23,6 +23,11 @@ _REASONS = (
     N_("Its server ended unexpectedly."),
     N_("The service was stopped."),
 )
+#: Other sentences that stand where no reader is known: bindery/engines.py, builder/pythons.py.
+_OTHERS = (
+    N_("This service runs notebooks as processes of this machine: only launch repositories that you trust."),
+    N_("default"),
+)
 _PATTERNS: Mapping[str, re.Pattern[str]] = {
     reason: re.compile(re.escape(reason).replace(re.escape("%(time)s"), r"(?P<time>[\d.]+ \w+)")) for reason in _REASONS
 }
