@@ -7,8 +7,10 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
+from bindery.errors import DatabaseUnavailable
 from db.builds import Build, BuildStore
 from db.events import Event, Failure
+from db.patience import patiently
 from db.states import BuildState
 
 #: Seconds between two batches.
@@ -32,6 +34,8 @@ class BuildLog:
         self._clock = clock
         self._waiting: list[Event] = []
         self._more = asyncio.Event()
+        #: Number of the last event that is known to be written.
+        self._written = build.last_seq
         # One batch after the other: the build must not end before its last lines are written.
         self._writing = asyncio.Lock()
         self._taken = 0
@@ -69,13 +73,36 @@ class BuildLog:
         async with self._writing:
             batch, self._waiting = self._waiting, []
             if batch:
-                await self._store.append(self._build, batch, self._clock())
+                await self._append(batch)
 
     async def finish(self, state: BuildState, last: Sequence[Event], failure: Failure | None = None) -> None:
         """Write what waits and end the build, in one transaction."""
         async with self._writing:
             batch, self._waiting = self._waiting, []
-            await self._store.finish(self._build, state, [*batch, *last], self._clock(), failure)
+            await self._finish(state, [*batch, *last], failure)
+
+    async def _append(self, batch: Sequence[Event]) -> None:
+        """Write a batch once, however often the database goes away."""
+        until = self._written + len(batch)
+        while True:
+            try:
+                await self._store.append(self._build, batch, self._clock())
+                break
+            except DatabaseUnavailable:
+                # Perhaps only the answer was lost.
+                row = await patiently(lambda: self._store.get(self._build.id))
+                if row is not None and row.last_seq >= until:
+                    break
+        self._written = until
+
+    async def _finish(self, state: BuildState, batch: Sequence[Event], failure: Failure | None) -> None:
+        while True:
+            try:
+                return await self._store.finish(self._build, state, batch, self._clock(), failure)
+            except DatabaseUnavailable:
+                row = await patiently(lambda: self._store.get(self._build.id))
+                if row is not None and row.attempt == self._build.attempt and row.state is state:
+                    return None
 
     async def _write(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from bindery.errors import BinderyError, HostUnreachable, InternalError
+from bindery.errors import BinderyError, DatabaseUnavailable, HostUnreachable, InternalError
 from bindery.settings import FetchSettings, PreviewSettings
 from builder.engines.base import EnvironmentBuilder
 from builder.fetch import read_tree
@@ -71,7 +71,7 @@ class Previewer:
                     preview = await desk.previews.claim(2 * desk.settings.timeout_seconds, desk.clock())
                     if preview is not None:
                         await self.make(preview)
-                except (OperationalError, OSError, LeaseLost):
+                except (DatabaseUnavailable, OperationalError, OSError, LeaseLost):
                     log.exception("preview.store_failed")
                     preview = None
                 if preview is None:

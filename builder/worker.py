@@ -16,7 +16,15 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from bindery.errors import BinderyError, BuildCancelled, BuildInterrupted, BuildTimedOut, DiskFull, InternalError
+from bindery.errors import (
+    BinderyError,
+    BuildCancelled,
+    BuildInterrupted,
+    BuildTimedOut,
+    DatabaseUnavailable,
+    DiskFull,
+    InternalError,
+)
 from bindery.settings import BuildSettings, FetchSettings
 from builder.build_log import BuildLog
 from builder.documents.desk import Desk, Reading
@@ -32,6 +40,7 @@ from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
 from db.environments import EnvironmentRecord, EnvironmentStore
 from db.events import Event, Failure
 from db.images import ImageRecord, ImageStore
+from db.patience import patiently
 from db.states import BuildState
 from db.wakeups import Wakeups
 
@@ -82,13 +91,17 @@ class Worker:
                 for _ in range(self._shop.build.concurrency):
                     group.create_task(self._work_for_ever())
         finally:
-            await asyncio.shield(self._shop.builds.release(self.name))
+            with contextlib.suppress(DatabaseUnavailable):
+                await asyncio.shield(self._shop.builds.release(self.name))
 
     async def _work_for_ever(self) -> None:
         with self._shop.wakeups.listen(QUEUE) as queue:
             while True:
                 try:
                     busy = await self._claim_and_work()
+                except DatabaseUnavailable as error:
+                    log.warning("build.store_failed", message=error.message)
+                    busy = False
                 except (OperationalError, OSError):
                     log.exception("build.store_failed")
                     busy = False
@@ -178,7 +191,8 @@ class Worker:
         shop = self._shop
         with shop.wakeups.listen(cancel_topic(build.id)) as cancelled:
             while True:
-                if await shop.builds.renew(build, shop.build.lease_seconds, shop.clock()):
+                # While the database is away nobody else gets the build either.
+                if await patiently(lambda: shop.builds.renew(build, shop.build.lease_seconds, shop.clock())):
                     raise BuildCancelled("The build was cancelled.")
                 await cancelled.wait(shop.build.lease_seconds / 3)
 
@@ -190,22 +204,23 @@ class Worker:
             )
         if build.attempt > 1:
             lines.say("waiting", f"The service was restarted: building again, attempt {build.attempt}.\n")
-        earlier = await told(shop.builds, build) if build.attempt > 1 else {}
+        earlier = await patiently(lambda: told(shop.builds, build)) if build.attempt > 1 else {}
         job = replace(await self._planned(build, folder, lines, reading), told=earlier, handover=handover)
         await _relay(shop.engine.environment(job), lines)
         await self._remember_environment(job.plan.environment_key)
-        await shop.builds.advance(build, BuildState.COMPOSING)
+        await patiently(lambda: shop.builds.advance(build, BuildState.COMPOSING))
         await _relay(shop.engine.image(job), lines)
         now = shop.clock()
         key = job.plan.environment_key
-        await shop.images.add(ImageRecord(build.image, key, build.repo_url, build.ref, now, now))
+        record = ImageRecord(build.image, key, build.repo_url, build.ref, now, now)
+        await patiently(lambda: shop.images.add(record))
 
     async def _remember_environment(self, key: str) -> None:
         """Keep what is installed where pages can read it without the engine."""
         made = await self._shop.engine.find(key)
         if made is not None:
             record = EnvironmentRecord(key, made.lock, made.size_bytes, made.created_at)
-            await self._shop.environments.put(record)
+            await patiently(lambda: self._shop.environments.put(record))
 
     async def _planned(self, build: Build, folder: Path, lines: BuildLog, reading: Reading) -> BuildJob:
         shop = self._shop
@@ -213,14 +228,14 @@ class Worker:
         await asyncio.to_thread(_emptied, folder)
         repository = folder / "repository.git"
         commit = await self._fetched(build, repository, lambda line: lines.say("fetching", line))
-        await shop.builds.advance(build, BuildState.PLANNING)
+        await patiently(lambda: shop.builds.advance(build, BuildState.PLANNING))
         tree = await read_tree(repository, commit, shop.fetch)
         reading.begin(tree)
         plan = await plan_for(shop.engine, tree)
         warnings = shop.engine.check(plan)
         known = await shop.engine.find(plan.environment_key)
         found = {"environment_key": plan.environment_key, "environment_reused": known is not None}
-        await shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), **found)
+        await patiently(lambda: shop.builds.advance(build, BuildState.BUILDING, plan=plan.to_json(), **found))
         lines.add(_summary(plan, known is not None))
         for warning in (*plan.warnings, *warnings):
             lines.say("building", f"Warning: {warning}\n")

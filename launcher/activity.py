@@ -25,4 +25,8 @@ class Activity:
     async def write(self, sessions: SessionStore) -> None:
         """Write to the rows."""
         seen, self._seen = self._seen, {}
-        await sessions.active(seen)
+        try:
+            await sessions.active(seen)
+        except BaseException:
+            self._seen = {**seen, **self._seen}
+            raise

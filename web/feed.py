@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from db.event_log import PAGE, LoggedEvent
+from db.patience import patiently
 from db.wakeups import Wakeups
 
 #: How often, in seconds, the log is read when nobody says that it has grown.
@@ -54,8 +55,8 @@ class Feed:
         with self._wakeups.listen(self._source.topic) as log:
             while not self._ended:
                 # Asked before reading: what is written before the end must not be missed.
-                ended = await self._source.ended()
-                rows = await self._source.read(self._last)
+                ended = await patiently(self._source.ended)
+                rows = await patiently(lambda: self._source.read(self._last))
                 if rows:
                     self._window.extend(_line(row) for row in rows)
                     self._last = rows[-1].seq
@@ -85,7 +86,7 @@ class Feed:
         if after >= self._last:
             return []
         if not self._window or after < self._window[0].seq - 1:
-            return [_line(row) for row in await self._source.read(after)]
+            return [_line(row) for row in await patiently(lambda: self._source.read(after))]
         return [line for line in self._window if line.seq > after]
 
 

@@ -16,11 +16,11 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from bindery.errors import BinderyError, DiskFull, InternalError, QuotaReached, SessionGone
+from bindery.errors import BinderyError, DatabaseUnavailable, DiskFull, InternalError, QuotaReached, SessionGone
 from builder.providers.base import Resolved
 from builder.worker import disk_full
 from db import builds as build_rows
@@ -28,6 +28,7 @@ from db import sessions as session_rows
 from db.builds import Build, BuildStore
 from db.event_log import encode
 from db.events import Event, Failure
+from db.patience import RETRY_SECONDS
 from db.sessions import Session, SessionStore
 from db.states import SessionState
 from web.event_stream import Emit, frame
@@ -41,8 +42,33 @@ log = structlog.get_logger(__name__)
 #: The id of a terminal event that no row stands behind.
 END = "end"
 
+#: How long, in seconds, a stream waits for a database that went away.
+PATIENCE_SECONDS = 300.0
+
 _PLACE = re.compile(r"(?P<session>[\w-]{16,32})\.(?:(?P<log>[bs])(?P<seq>\d{1,9})|end)")
 _BUILD_PLACE = re.compile(r"build\.(?P<build>[0-9a-f]{16})\.(?P<seq>\d{1,9})")
+
+
+class Standing:
+    """Where a stream stands: the id of the last event that was emitted, and when."""
+
+    def __init__(self, emit: Emit, at: str) -> None:
+        self._emit = emit
+        self.at = at
+        self.since = time.time()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether rows stand behind what was emitted last."""
+        return self.at not in ("", END)
+
+    async def emit(self, chunk: bytes) -> None:
+        """Emit, and remember."""
+        await self._emit(chunk)
+        begins = chunk.rfind(b"\nid: ") + 1
+        if chunk.startswith(b"id: ", begins):
+            self.at = chunk[begins + 4 : chunk.index(b"\n", begins)].decode()
+            self.since = time.time()
 
 
 @dataclass(frozen=True)
@@ -77,15 +103,25 @@ class Launches:
         return settled and place["log"] == "s" and int(place["seq"]) >= session.last_seq and session.last_seq > 0
 
     async def stream(self, visit: Visit, emit: Emit) -> None:
-        """Emit the events of a visit, from where it stands, to exactly one terminal event; raises no error of ours."""
+        """Emit the events of a visit, from where it stands, to exactly one terminal event; raises no error of ours.
+
+        When the database goes away, the stream goes on where it stands once that is back, as a returning client would.
+        """
+        stands = Standing(emit, visit.last_event_id)
         try:
-            await self._follow(visit, emit)
+            while True:
+                try:
+                    return await self._follow(replace(visit, last_event_id=stands.at), stands.emit)
+                except DatabaseUnavailable:
+                    if not stands.resumable or self.clock() - stands.since > PATIENCE_SECONDS:
+                        raise
+                await asyncio.sleep(RETRY_SECONDS)
         except BinderyError as error:
             await emit(failed(error))
         except Exception as error:
             if disk_full(error):
                 await emit(failed(DiskFull("There is no space left on the server's disk.")))
-                return
+                return None
             incident = secrets.token_hex(4)
             log.exception("launch.internal_error", incident=incident)
             await emit(failed(InternalError(f"Something went wrong in Bindery itself (id {incident}).")))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bindery.errors import DatabaseUnavailable
 from db.sessions import Session, SessionStore
 from db.states import SessionState
 from launcher.activity import Activity
@@ -39,7 +40,13 @@ class SessionRoutes:
 
     async def resolve(self, name: str) -> Route | Gone | None:
         """The route of a session that serves, `Gone` after its end, None for one that never was."""
-        row = await self.sessions.named(name)
+        try:
+            row = await self.sessions.named(name)
+        except DatabaseUnavailable:
+            # Notebooks are not concerned by a database that is away: their routes are believed for longer.
+            if name in self._known:
+                return self._known[name][0]
+            raise
         if row is None:
             return None
         if row.state is not SessionState.READY or row.address is None:

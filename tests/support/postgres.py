@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests: the Debian package's, on a loopback port, with its data in a temporary folder.
+"""A real PostgreSQL server for tests: the Debian package's, on a port of its own, with its data in a temporary folder.
 
 One runs for all tests of a process; tests that restart a server start one of their own.
 """
@@ -22,15 +22,13 @@ import psycopg
 
 from tests.support.needs import need
 
-#: A server of a test need not survive the machine.
+#: A server of a test need not survive the machine, though its own crashes.
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "32MB",
     "max_connections": "200",
     "unix_socket_directories": "",
-    "listen_addresses": "127.0.0.1",
 }
 PATIENCE_SECONDS = 60
 
@@ -38,12 +36,13 @@ PATIENCE_SECONDS = 60
 class Postgres:
     """One server; `stop` and `start` keep its port and what is in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self._programs = _programs()
         self._folder = folder
         self._data = folder / "data"
         self.password = secrets.token_hex(8)
-        self.port = _free_port()
+        self.address = address
+        self.port = _free_port(address)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -56,7 +55,9 @@ class Postgres:
         self._run("initdb", "-D", str(self._data), "-U", "bindery", "-A", "scram-sha-256", f"--pwfile={secret}", "-N")
         words = [f"{name} = '{value}'\n" for name, value in _SETTINGS.items()]
         with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines([*words, f"port = {self.port}\n"])
+            file.writelines([*words, f"port = {self.port}\n", f"listen_addresses = '{self.address}'\n"])
+        with (self._data / "pg_hba.conf").open("a") as file:
+            file.write("host all all all scram-sha-256\n")
 
     def start(self) -> None:
         """Start it; it answers when this returns."""
@@ -73,7 +74,7 @@ class Postgres:
 
     def url(self, database: str = "postgres") -> str:
         """How programs reach one of its databases."""
-        return f"postgresql://bindery:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://bindery:{self.password}@{self.address}:{self.port}/{database}"
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement and return its rows."""
@@ -105,12 +106,12 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def serve_postgres() -> Iterator[Postgres]:
-    """A server of one's own, which runs while the block does."""
+def serve_postgres(address: str = "127.0.0.1") -> Iterator[Postgres]:
+    """A server of one's own at an address of this machine, which runs while the block does."""
     _programs()
     folder = Path(tempfile.mkdtemp(prefix="bindery-postgres-"))
     try:
-        server = Postgres(folder)
+        server = Postgres(folder, address)
         server.start()
         try:
             yield server
@@ -135,7 +136,7 @@ def _programs() -> Path:
     return folders[-1]
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((address, 0))
         return int(listener.getsockname()[1])
