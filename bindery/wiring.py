@@ -37,6 +37,7 @@ from db.durations import DurationStore
 from db.engine import Database
 from db.environments import EnvironmentStore
 from db.images import ImageStore
+from db.launches import LaunchStore
 from db.leases import LeaseStore
 from db.line import Room
 from db.notifications import Notifications
@@ -69,6 +70,7 @@ from web.pages import Pages
 from web.presentation import presentation
 from web.session_answers import SessionAnswers
 from web.session_routes import SessionRoutes
+from web.showcase import Showcase
 from web.tending import tending_app
 from web.traffic import Limits, Traffic
 
@@ -357,8 +359,9 @@ def _doorkeeper(settings: Settings, database: Database) -> Doorkeeper:
 
 def _pages(parts: Parts, door: Doorkeeper, notice: str) -> Pages:
     settings = parts.settings
+    displays = [provider.display for provider in parts.resolver.providers.values()]
     return Pages(
-        providers=[provider.display for provider in parts.resolver.providers.values()],
+        providers=displays,
         base_url=base_url(settings),
         version=__version__,
         notice=notice,
@@ -368,6 +371,7 @@ def _pages(parts: Parts, door: Doorkeeper, notice: str) -> Pages:
         homes={"gh": settings.providers.gh.url},
         build_token=door.tokens.make,
         refusal=Rules(settings.limits).refusal,
+        showcase=Showcase(LaunchStore(parts.stored.database), settings.status, displays).lists,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Database
 from db.tables import launches
+
+#: The newest launches that are looked through for different repositories.
+_NEWEST = 200
 
 
 class Outcome(StrEnum):
@@ -116,3 +120,15 @@ class LaunchStore:
         async with self._database.read() as connection:
             rows = await connection.execute(best.order_by(ranked.c.total.desc(), ranked.c.repo_url).limit(most))
             return [Popular(provider, repo_url, link, int(count)) for provider, repo_url, link, count in rows]
+
+    async def recent(self, since: float, hidden_providers: Collection[str], most: int) -> list[Popular]:
+        """The repositories that gave a server last, the newest first, each once, with its newest link."""
+        query = select(launches.c.provider, launches.c.repo_url, launches.c.link)
+        shown = launches.c.provider.not_in(hidden_providers) & (launches.c.ended_at >= since)
+        query = query.where(shown, launches.c.outcome == Outcome.READY).order_by(launches.c.ended_at.desc())
+        async with self._database.read() as connection:
+            rows = list(await connection.execute(query.limit(_NEWEST)))
+        counts = Counter(row.repo_url for row in rows)
+        newest = {row.repo_url: row for row in reversed(rows)}
+        found = [newest[repo_url] for repo_url in dict.fromkeys(row.repo_url for row in rows)]
+        return [Popular(row.provider, row.repo_url, row.link, counts[row.repo_url]) for row in found[:most]]

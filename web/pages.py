@@ -14,9 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
 from web import assets, badges, browser, links, pasted
 from web.languages import language_of
-from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, Recent, error_page, gone_page, not_found, render
+from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, error_page, gone_page, not_found, render
+from web.showcase import Lists
 
-__all__ = ["SCRIPTLESS", "Ended", "Pages", "Recent", "error_page", "gone_page", "not_found", "router"]
+__all__ = ["SCRIPTLESS", "Ended", "Pages", "error_page", "gone_page", "not_found", "router"]
 
 #: Longer texts, and those with characters that cannot be typed, are no repository's name.
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,2000}")
@@ -61,19 +62,19 @@ def _endpoint(pages: Pages, handler: Handler) -> Callable[[Request], Any]:
 # --- the form -----------------------------------------------------------------------------------------------
 
 
-def home(pages: Pages, request: Request) -> Response:
+async def home(pages: Pages, request: Request) -> Response:
     """The form, filled in from the address's query if there is one."""
-    return _form(pages, request)
+    return await _form(pages, request)
 
 
-def launch(pages: Pages, request: Request) -> Response:
+async def launch(pages: Pages, request: Request) -> Response:
     """Where the form goes: on to the link of what was typed."""
     _ = language_of(request).gettext
     typed = {name: request.query_params.get(name, "").strip() for name in ("repo", "ref", "path", "open", "provider")}
     if not typed["repo"]:
-        return _form(pages, request, problem=_("Please name a repository first."))
+        return await _form(pages, request, problem=_("Please name a repository first."))
     if not all(_NAME.fullmatch(text) for text in typed.values() if text):
-        return _form(pages, request, problem=_("That is not a repository's address or an owner/name."))
+        return await _form(pages, request, problem=_("That is not a repository's address or an owner/name."))
     target = pasted.recognise(typed["repo"], pages.providers, typed["provider"])
     path, open_as = (typed["path"], typed["open"]) if typed["path"] else (target.path, target.open_as)
     target = links.Target(target.provider, target.repo, typed["ref"] or target.ref, path, open_as)
@@ -82,11 +83,11 @@ def launch(pages: Pages, request: Request) -> Response:
     spec = link.partition("?")[0].split("/", 2)[-1]
     if provider is None or not re.fullmatch(provider["spec"]["validateRegex"], spec):
         problem = _("“{typed}” is not a repository's address or an owner/name.").format(typed=typed["repo"])
-        return _form(pages, request, problem=problem)
+        return await _form(pages, request, problem=problem)
     return RedirectResponse(pages.base_url + link, status_code=303)
 
 
-def _form(pages: Pages, request: Request, *, problem: str = "") -> Response:
+async def _form(pages: Pages, request: Request, *, problem: str = "") -> Response:
     names = ("repo", "ref", "path", "open", "provider")
     return render(
         pages,
@@ -95,7 +96,7 @@ def _form(pages: Pages, request: Request, *, problem: str = "") -> Response:
         status=400 if problem else 200,
         typed={name: request.query_params.get(name, "") for name in names},
         problem=problem,
-        recent=list(pages.recent()),
+        lists=await pages.showcase() if pages.showcase is not None else Lists(),
         badge_texts=links.BADGE_TEXTS,
         config={"pasted": pasted.RULES},
     )

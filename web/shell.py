@@ -19,18 +19,11 @@ from bindery.settings import SessionSettings
 from web import assets, languages, links
 from web.languages import N_, Language, language_of
 from web.presentation import Presentation
+from web.showcase import Lists
 from web.told import told
 from web.wording import Wording
 
 FAVICONS = ("building", "success", "fail")
-
-
-@dataclass(frozen=True)
-class Recent:
-    """A repository that was launched here lately; `path` is its link below the service's address."""
-
-    title: str
-    path: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Pages:
     engine: str = ""
     limits: SessionSettings | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
-    recent: Callable[[], Sequence[Recent]] = tuple
+    showcase: Callable[[], Awaitable[Lists]] | None = None
     build_token: Callable[[Request, str], str] | None = None
     refusal: Callable[[str, str], BinderyError | None] = lambda provider, spec: None
     preview: Callable[[Request, links.Provider, str], Awaitable[Response]] | None = None

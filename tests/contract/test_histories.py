@@ -111,6 +111,20 @@ class TestLaunches:
             ("https://example.org/o/a", "v2/gh/o/a/HEAD", 3), ("https://example.org/o/b", "v2/gh/o/b/HEAD", 2)
         ]  # fmt: skip
 
+    async def test_what_was_launched_last(self, database: Database, sessions: SessionStore) -> None:
+        for moment, (name, provider, failure) in enumerate(
+            (("a", "gh", None), ("b", "gh", None), ("c", "git", None), ("a", "gh", None), ("d", "gh", BROKEN)), 2
+        ):
+            wish = wanted(name, provider=provider, ref=f"v{moment}")
+            await launched(sessions, wish, 1.0, float(moment), *([failure] if failure else []))
+        store = LaunchStore(database)
+        found = await store.recent(0.0, ["git"], 5)
+        assert [(each.repo_url, each.link, each.count) for each in found] == [
+            ("https://example.org/o/a", "v2/gh/o/a/v5", 2), ("https://example.org/o/b", "v2/gh/o/b/v3", 1)
+        ]  # fmt: skip
+        assert await store.recent(0.0, ["git"], 1) == found[:1]
+        assert await store.recent(6.5, [], 5) == []
+
 
 class TestPreviews:
     async def test_a_preview_is_made_once(self, database: Database) -> None:

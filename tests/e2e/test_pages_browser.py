@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -356,6 +357,111 @@ async def test_following_stops_when_one_reads_back(page: Page, play: Stage) -> N
     assert await box.evaluate("(box) => box.scrollTop") == before
     await follow.click()
     await expect(page.get_by_text("last line", exact=True)).to_be_in_viewport()
+
+
+async def test_the_log_can_be_searched_and_its_lines_linked_to(
+    page: Page, context: BrowserContext, play: Stage
+) -> None:
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("building", "".join(f"line {number}\n" for number in range(1, 1001)))
+    await expect(page.get_by_text("line 1000", exact=True)).to_be_attached()
+    field, found = page.get_by_label("Search the log"), page.locator("#log-found")
+    await field.fill("LINE 77")
+    await expect(found).to_have_text("1 of 11")
+    marked = page.locator(".log-line.marked")
+    await expect(marked).to_have_text("line 77")
+    await expect(marked).to_be_in_viewport()
+    await field.press("Enter")
+    await expect(marked).to_have_text("line 770")
+    await page.get_by_role("button", name="Previous match").click()
+    await expect(marked).to_have_text("line 77")
+    assert await page.evaluate("CSS.highlights.get('log-current').size") == 1
+    play.play("building", "\x1b[31mli\x1b[32mne 77\x1b[0m again\n")
+    await expect(found).to_have_text("1 of 12")
+    await field.fill("nowhere")
+    await expect(found).to_have_text("Not found")
+    await field.press("Escape")
+    await expect(field).to_have_value("")
+    box = await page.get_by_text("line 80", exact=True).bounding_box()
+    assert box is not None
+    await page.mouse.click(box["x"] + 10, box["y"] + 5)
+    await expect(page).to_have_url(re.compile("#L80$"))
+    await expect(marked).to_have_text("line 80")
+    assert await page.evaluate("navigator.clipboard.readText()") == f"{play.url}v2/gh/o/r/HEAD#L80"
+
+
+async def test_a_link_to_a_line_shows_it_when_it_has_come(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD#L300")
+    play.play("building", "".join(f"line {number}\n" for number in range(1, 250)))
+    await expect(page.get_by_text("line 249", exact=True)).to_be_attached()
+    play.play("building", "".join(f"line {number}\n" for number in range(250, 500)))
+    await expect(page.locator(".log-line.marked")).to_have_text("line 300")
+    await expect(page.locator(".log-line.marked")).to_be_in_viewport()
+    await expect(page.get_by_role("button", name="Follow")).to_have_attribute("aria-pressed", "false")
+
+
+async def test_a_paused_log_says_what_waits(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("building", "one\n")
+    await expect(page.locator(".log-line")).to_have_count(1)
+    await page.get_by_role("button", name="Pause").click()
+    play.play("building", "two\nthree\n")
+    await expect(page.get_by_text("Paused. 3 new lines wait.")).to_be_visible()
+    await expect(page.locator(".log-line")).to_have_count(1)
+    await page.get_by_role("button", name="Pause").click()
+    await expect(page.locator(".log-line")).to_have_text(["one", "two", "three"])
+
+
+async def test_the_log_can_be_downloaded(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("building", "\x1b[31mone\x1b[0m\ntwo\n")
+    await expect(page.get_by_text("two")).to_be_visible()
+    async with page.expect_download() as started:
+        await page.get_by_role("button", name="Download log").click()
+    path = await (await started.value).path()
+    assert await asyncio.to_thread(path.read_text) == "one\ntwo\n"
+
+
+LONG = 50_000
+
+
+async def test_a_long_log_stays_smooth(page: Page, play: Stage) -> None:
+    """Prints how long the browser was ever kept from answering: nothing here asserts a time."""
+    await page.add_init_script(
+        "window.held = []; new PerformanceObserver((list) =>"
+        " held.push(...list.getEntries().map((each) => each.duration))).observe({ type: 'longtask' })"
+    )
+    await page.goto("/v2/gh/o/r/HEAD")
+    for start in range(0, LONG, 500):
+        play.play(
+            "building",
+            "".join(f"\x1b[32m{n}\x1b[0m packages, some words {n * 7919}\n" for n in range(start, start + 500)),
+        )
+    await expect(page.locator("#log .log-line").nth(LONG - 1)).to_be_attached(timeout=60_000)
+    print(f"\n{LONG} lines drawn; long tasks: {await _held(page)}")
+    await page.get_by_role("log").evaluate(
+        """async (box) => {
+            for (let share = 0; share <= 1; share += 0.02) {
+                box.scrollTop = box.scrollHeight * share;
+                await new Promise(requestAnimationFrame);
+            }
+        }"""
+    )
+    print(f"scrolled through; long tasks: {await _held(page)}")
+    await page.get_by_label("Search the log").fill("words 395942081")
+    await expect(page.locator("#log-found")).to_have_text("1 of 1")
+    await expect(page.locator(".log-line.marked")).to_contain_text("49999 packages")
+    await expect(page.locator(".log-line.marked")).to_be_in_viewport()
+    print(f"searched; long tasks: {await _held(page)}")
+    await page.get_by_label("Search the log").fill("packages")
+    await expect(page.locator("#log-found")).to_have_text(f"1 of {LONG}")
+    print(f"found {LONG} times; long tasks: {await _held(page)}")
+
+
+async def _held(page: Page) -> str:
+    held = await page.evaluate("held.splice(0)")
+    return f"{len(held)}, the longest {max(held, default=0):.0f} ms"
 
 
 async def test_the_whole_log_can_be_copied(page: Page, context: BrowserContext, play: Stage) -> None:

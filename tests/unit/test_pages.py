@@ -16,7 +16,8 @@ from starlette.responses import Response
 from bindery.errors import QuotaReached
 from tests.support.link_vectors import PROVIDERS
 from web import pages
-from web.pages import Ended, Pages, Recent
+from web.pages import Ended, Pages
+from web.showcase import Lists, Shown
 
 HOSTILE = "%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%27"
 
@@ -41,6 +42,10 @@ def _client(known: Pages) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(_app(known)), base_url="http://bindery.test")
 
 
+async def _showcase() -> Lists:
+    return Lists((Shown("o/<b>r</b>", "GitHub", "v2/gh/o/r/HEAD"),), (Shown("a/b", "GitHub", "v2/gh/a/b/HEAD", 12),))
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     known = Pages(
@@ -48,7 +53,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         version="1.2.3",
         notice="One computer only.",
         homes={"gh": "https://github.com"},
-        recent=lambda: [Recent("o/<b>r</b>", "v2/gh/o/r/HEAD")],
+        showcase=_showcase,
     )
     async with _client(known) as opened:
         yield opened
@@ -196,6 +201,7 @@ async def test_the_form_shows_what_the_service_says(client: httpx.AsyncClient) -
     page = await client.get("/")
     assert "One computer only." in page.text
     assert "o/&lt;b&gt;r&lt;/b&gt;" in page.text
+    assert "12 launches" in page.text
     for provider in PROVIDERS:
         assert f'<option value="{provider["id"]}">' in page.text
 

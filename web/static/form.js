@@ -42,10 +42,13 @@ function valid(wanted) {
   return matches(chosen.spec.validateRegex, spec);
 }
 
+/** What was recognised: the provider as a label, and the rest. */
 function describe(wanted, chosen) {
-  const known = `${chosen.displayName}: ${wanted.repo}`;
-  if (!chosen.ref.enabled) return known;
-  return t("{known}, version {version}", { known, version: wanted.ref || chosen.ref.default || "HEAD" });
+  const label = Object.assign(document.createElement("span"), { className: "chip", textContent: chosen.displayName });
+  const colon = Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: ": " });
+  if (!chosen.ref.enabled) return [label, colon, wanted.repo];
+  const version = wanted.ref || chosen.ref.default || "HEAD";
+  return [label, colon, t("{known}, version {version}", { known: wanted.repo, version })];
 }
 
 function show() {
@@ -59,7 +62,7 @@ function show() {
   const link = publicBaseUrl + launchPath(wanted, chosen);
   part("link").value = link;
   part("badge").value = badgeText(badgeTexts[part("format").value], `${publicBaseUrl}badge_logo.svg`, link);
-  part("recognised").textContent = describe(wanted, chosen);
+  part("recognised").replaceChildren(...describe(wanted, chosen));
 }
 
 function complain(text) {
