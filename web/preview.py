@@ -24,6 +24,7 @@ from db.environments import EnvironmentRecord, EnvironmentStore
 from db.events import Failure
 from db.images import ImageRecord
 from db.previews import Preview, PreviewStore
+from db.states import PreviewState
 from db.wakeups import Wakeups
 from web import links, plan_view
 from web.doorkeeper import Doorkeeper
@@ -35,6 +36,8 @@ from web.visitor import client_ip, is_operator, launch_host
 
 #: For how many seconds an answer waits for a plan before it says that there is none yet.
 WAIT_SECONDS = 2.5
+#: After how many seconds a plan is made anew that failed in a way that may pass.
+RETRY_SECONDS = 10.0
 #: How many commits that share an environment are named.
 MOST_SHARING = 8
 
@@ -115,12 +118,19 @@ class PreviewPage:
     async def _preview(self, request: Request, visit: Visit, resolved: Resolved, reference: str) -> Preview:
         """The preview's row, asked for if need be, once it has ended or the answer has waited long enough."""
         known = await self.previews.get(reference)
+        if known is not None and self._may_pass(known):
+            known = None
         with self.wakeups.listen(preview_rows.topic(reference)) as ended:
             if known is None or not known.ended:
                 known = known or await self._ask(request, visit, resolved, reference)
                 await ended.wait(0.0 if known.ended else WAIT_SECONDS)
                 known = await self.previews.get(reference) or known
         return known
+
+    def _may_pass(self, known: Preview) -> bool:
+        """Whether a preview failed in a way that may have passed by now."""
+        failed = known.state is PreviewState.FAILED and bool(known.error_retryable)
+        return failed and self.clock() - (known.finished_at or 0.0) > RETRY_SECONDS
 
     async def _ask(self, request: Request, visit: Visit, resolved: Resolved, reference: str) -> Preview:
         # It costs a download, so it is counted like a launch.
