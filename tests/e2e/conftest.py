@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.git_server import GitServer, serve_git
-from tests.support.service import Service, environment
+from tests.support.service import Service, environment, serving
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -36,3 +36,11 @@ async def service(shared: Service) -> Service:
     if shared.process is None or shared.process.returncode is not None:
         await shared.start()
     return shared
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def public(git_server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """A service that other sites' pages may use."""
+    folder = tmp_path_factory.mktemp("public") / "data"
+    async with serving(folder, git_server, BINDERY_CORS_ALLOW_ORIGIN="*", BINDERY_ALLOW_BUILD_ONLY="true") as service:
+        yield service
