@@ -149,6 +149,13 @@ class MethodRefused(BinderyError):
     status = 405
 
 
+class FormatNotOffered(BinderyError):
+    """The answer is wanted in a form that this service does not speak."""
+
+    code = "format_not_offered"
+    status = 501
+
+
 class RateLimitExceeded(BinderyError):
     """One address asked for more launches than this service allows in a while."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 from rich.console import Console
 from yarl import URL
@@ -17,8 +15,8 @@ from bindery.terminal import marked
 from bindery.wiring import base_url, guard
 from builder.guard import GuardedClient
 from builder.providers import providers
-from builder.providers.base import Provider
-from web.links import BADGE_TEXTS, Target, badge_text, launch_path, open_path
+from web.api.link_routes import Link, made
+from web.links import Target
 from web.pasted import recognise
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104
@@ -36,33 +34,19 @@ class Share:
     settings: Settings
 
 
-@dataclass(frozen=True)
-class Link:
-    """A launch link, how it was understood, and its badge in every kind of document."""
-
-    link: str
-    provider: str
-    repo: str
-    ref: str
-    path: str
-    open_as: str
-    badge_image: str
-    badges: dict[str, str]
-
-
 async def link(share: Share, only: str, as_json: bool, output: Console, errors: Console) -> None:
     """Print it: all, or `only` the link or one kind of badge.
 
     Raises `InvalidSpec` for an address that names no repository, `PathRefused` for a path that leads out of it.
     """
     service = service_url(share)
-    made, title = _made(share, service)
+    found, title = _made(share, service)
     if as_json:
-        output.out(json.dumps(asdict(made), indent=2))
+        output.out(found.model_dump_json(indent=2))
     elif only:
-        output.out(made.link if only == "link" else made.badges[only])
+        output.out(found.link if only == "link" else found.badges[only])
     else:
-        _print(made, title, output)
+        _print(found, title, output)
     if URL(service).host in _LOOPBACK and not as_json:
         note = f"{service} can be reached from this machine only. For readers elsewhere, name your service: --service"
         errors.print(f"[dim]Note: {note} https://...[/dim]", soft_wrap=True)
@@ -87,16 +71,9 @@ def service_url(share: Share) -> str:
 
 def _made(share: Share, service: str) -> tuple[Link, str]:
     known = providers(share.settings.providers, GuardedClient(guard(share.settings)))
-    displays = [provider.display for provider in known.values()]
-    target = _target(share, recognise(_no_folder(share.address), displays))
+    target = _target(share, recognise(_no_folder(share.address), [provider.display for provider in known.values()]))
     provider = known[target.provider]
-    path = launch_path(target, provider.display)
-    _check(share.address, provider, path)
-    address, image = service + path, f"{service}badge_logo.svg"
-    badges = {kind: badge_text(kind, image, address) for kind in BADGE_TEXTS}
-    ref = target.ref or provider.display["ref"].get("default", "")
-    made = Link(address, target.provider, target.repo, ref, target.path, target.open_as, image, badges)
-    return made, str(provider.display["displayName"])
+    return made(target, provider, share.address, service), str(provider.display["displayName"])
 
 
 def _target(share: Share, target: Target) -> Target:
@@ -113,24 +90,11 @@ def _no_folder(address: str) -> str:
     return address
 
 
-def _check(address: str, provider: Provider, path: str) -> None:
-    """Raise what the link's page would, in words about what was typed."""
-    spec, _, query = path.removeprefix(f"v2/{provider.display['id']}/").partition("?")
-    open_path(dict(parse_qsl(query)))
-    try:
-        provider.parse(spec)
-    except InvalidSpec as error:
-        raise InvalidSpec(
-            f"“{address}” is not a repository's address or an owner/name.",
-            hint="Give the address of a repository or of one of its pages, a DOI, or owner/name on GitHub.",
-        ) from error
-
-
-def _print(made: Link, title: str, output: Console) -> None:
-    version = f", version {made.ref}" if made.ref else ""
-    opens = f", opens {made.path}" if made.path else ""
-    output.print(f"[dim]{marked(f'{title}: {made.repo}{version}{opens}')}[/dim]", soft_wrap=True)
+def _print(found: Link, title: str, output: Console) -> None:
+    version = f", version {found.ref}" if found.ref else ""
+    opens = f", opens {found.opens}" if found.opens else ""
+    output.print(f"[dim]{marked(f'{title}: {found.repo}{version}{opens}')}[/dim]", soft_wrap=True)
     names = {"link": "Link", "markdown": "Markdown", "rst": "reStructuredText", "html": "HTML", "asciidoc": "AsciiDoc"}
-    for kind, text in {"link": made.link, **made.badges}.items():
+    for kind, text in {"link": found.link, **found.badges}.items():
         output.print(f"[bold]{names[kind]}[/bold]")
         output.out(text, highlight=False)

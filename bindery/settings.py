@@ -12,11 +12,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+#: A source of a content security policy: a site, all below one, or any.
+_SITE = r"^(\*|(https?://)?(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:(\d{1,5}|\*))?)$"
 
 
 class EngineName(StrEnum):
@@ -525,6 +527,10 @@ class Settings(BaseSettings):
     allow_private_repository_hosts: bool = Field(
         False,
         description="Let links name repositories on private and loopback addresses, though never link-local ones.",
+    )
+    frame_ancestors: tuple[Annotated[str, StringConstraints(pattern=_SITE)], ...] = Field(
+        (),
+        description="Sites that may show launch buttons and sessions in frames, as https://*.example.org (JSON list).",
     )
     cors_allow_origin: str = Field("", description="Origin that other sites' pages may call from; `*`: any.")
     allow_build_only: bool = Field(

@@ -51,7 +51,7 @@ from launcher.activity import Activity
 from launcher.controller import Controller, Launchpad
 from launcher.rules import Rules
 from launcher.spawners.base import Spawner
-from web import pages
+from web import embedding, pages
 from web.api import Api
 from web.app import Site, create_app
 from web.build_token import BuildTokens
@@ -396,7 +396,10 @@ def _site(parts: Parts, launches: Launches, door: Doorkeeper, notice: str, token
         doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,
-        routers=over_rows.routers(known, reporter),
+        routers=(
+            *over_rows.routers(known, reporter),
+            embedding.router(embedding.Embedding(known, settings.frame_ancestors)),
+        ),
     )
 
 
@@ -430,6 +433,7 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
         unavailable_page=answers.unavailable,
         page_headers=dict(pages.SCRIPTLESS),
         trusted_proxies=settings.trusted_proxies,
+        frame_ancestors=" ".join(["'self'", *settings.frame_ancestors]).encode() if settings.frame_ancestors else b"",
         limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS, drain_seconds=settings.shutdown.drain_seconds),
     )
 

@@ -111,8 +111,7 @@ def _protocol(site: Site) -> APIRouter:
 
     @router.get("/versions")
     async def versions() -> Response:
-        allowed = {} if site.cors_allow_origin else {"Access-Control-Allow-Origin": "*"}
-        return JSONResponse(dict(site.versions), headers=allowed)
+        return JSONResponse(dict(site.versions), headers={"Access-Control-Allow-Origin": "*"})
 
     @router.get("/api/repoproviders")
     async def repoproviders() -> Response:

@@ -24,12 +24,16 @@ from web.visitor import client_ip
 #: What even banned networks get, below the service's address: what monitors ask, and what error pages show.
 _FOR_ALL = ("health", "versions", "static/", "badge", "assets/", "favicon", "logo_social.png")
 
+#: What scripts of other sites may send, and what they may read beside the answer itself.
+_ASKED = "accept, authorization, cache-control, content-type, last-event-id, x-xsrftoken"
+_TOLD = "location, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"
+
 
 def cross_origin(allow_origin: str) -> dict[str, str]:
     """The headers of every answer (protocol page 1); pages of `allow_origin` may read it."""
-    headers = {"access-control-allow-headers": "authorization, cache-control, content-type, last-event-id"}
+    headers = {"access-control-allow-headers": _ASKED}
     if allow_origin:
-        headers["access-control-allow-origin"] = allow_origin
+        headers |= {"access-control-allow-origin": allow_origin, "access-control-expose-headers": _TOLD}
     return headers
 
 

@@ -146,7 +146,7 @@ def _config(pages: Pages, request: Request, language: Language) -> dict[str, Any
 
 def _modules(pages: Pages) -> dict[str, dict[str, str]]:
     """The import map: each script's plain address to the one with its hash."""
-    scripts = [name for name in pages.files if name.endswith(".js")]
+    scripts = [name for name in pages.files if name.endswith(".js") and name != "embed.js"]
     return {"imports": {f"{pages.base_url}static/{name}": pages.static(name) for name in scripts}}
 
 

@@ -42,5 +42,10 @@ async def service(shared: Service) -> Service:
 async def public(git_server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service that other sites' pages may use."""
     folder = tmp_path_factory.mktemp("public") / "data"
-    async with serving(folder, git_server, BINDERY_CORS_ALLOW_ORIGIN="*", BINDERY_ALLOW_BUILD_ONLY="true") as service:
+    settings = {
+        "BINDERY_CORS_ALLOW_ORIGIN": "*",
+        "BINDERY_FRAME_ANCESTORS": '["http://127.0.0.1:*"]',
+        "BINDERY_ALLOW_BUILD_ONLY": "true",
+    }
+    async with serving(folder, git_server, **settings) as service:
         yield service

@@ -108,8 +108,10 @@ async def test_thebe_runs_the_cells_of_an_article(public: Service, repository: s
         f'<script type="text/x-thebe-config">{json.dumps(config)}</script><script src="/index.js"></script>'
         f'<pre data-executable="true" data-language="python">{CODE}</pre>'
     )
-    await page.goto(site.url)
-    await page.get_by_role("button", name="run", exact=True).first.click(timeout=60_000)
+    # A cell that is run before has no kernel, and thebe forgets it.
+    async with page.expect_console_message(lambda line: "Attached to session" in line.text, timeout=60_000):
+        await page.goto(site.url)
+    await page.get_by_role("button", name="run", exact=True).first.click()
     await expect(page.get_by_text(OUTPUT)).to_be_visible(timeout=60_000)
 
 
@@ -143,7 +145,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestBinderHubClient:
-    @pytest.fixture(autouse=True)
+    @pytest_asyncio.fixture(loop_scope="session", autouse=True)
     async def opened(self, site: Journal, page: Page, bundle: Path) -> None:
         site.folders.append(bundle)
         site.pages["/"] = '<!doctype html><title>Client</title><script src="/client.js"></script>'

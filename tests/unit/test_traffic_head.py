@@ -9,6 +9,7 @@ from web.traffic.head import (
     BadHead,
     answered_head,
     forwarded_request,
+    framed,
     identity_lines,
     parse_request,
     parse_response,
@@ -244,3 +245,13 @@ def test_a_response_without_length_is_put_into_chunks() -> None:
 def test_a_response_without_content_announces_none() -> None:
     head = parse_response(response("Content-Length: 5", line="HTTP/1.1 204 No Content"), method=b"GET")
     assert answered_head(head) == response(line="HTTP/1.1 204 No Content")
+
+
+def test_who_may_frame_a_response_is_written_into_its_policy() -> None:
+    policy = "Content-Security-Policy: frame-ancestors 'self'; report-uri /x"
+    head = parse_response(response(policy, "X: frame-ancestors y", "Content-Length: 0"), method=b"GET")
+    assert answered_head(framed(head, b"'self' https://j.example")) == response(
+        "Content-Security-Policy: frame-ancestors 'self' https://j.example; report-uri /x",
+        "X: frame-ancestors y",
+        "Content-Length: 0",
+    )

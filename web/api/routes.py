@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from bindery.errors import NotAllowed, NotFound
 from db.builds import Build
 from db.sessions import Session
+from web.api.link_routes import add_links
 from web.api.models import BuildRecord, Diagnosis, Image, Problem, SessionRecord, Status, Wish
 from web.diagnoses import Diagnoses, report_url
 from web.doorkeeper import Doorkeeper
@@ -72,6 +73,7 @@ def api_router(api: Api) -> APIRouter:
     _builds(router, api)
     _sessions(router, api)
     _service(router, api)
+    add_links(router, api.base_url, api.launches.intake.resolver.providers)
     return router
 
 

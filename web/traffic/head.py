@@ -37,6 +37,8 @@ _HOP_BY_HOP = frozenset(
 )
 _IDENTITY = frozenset((b"x-real-ip", b"x-scheme", b"forwarded"))
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"host"))
+_POLICY = b"content-security-policy"
+_ANCESTORS = re.compile(rb"frame-ancestors[^;,]*", re.IGNORECASE)
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _METHODS_WITHOUT_EFFECT = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
@@ -248,6 +250,17 @@ def service_request(raw: bytes, head: RequestHead) -> bytes:
             lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n" if head.keep_alive else b"Connection: close\r\n\r\n")
     return b"".join(lines)
+
+
+def framed(head: ResponseHead, ancestors: bytes) -> ResponseHead:
+    """The response's head with those who may show it in a frame in its policy; one that restricts nobody stays."""
+    fields = [
+        (lower, name, _ANCESTORS.sub(b"frame-ancestors " + ancestors, value))
+        if lower == _POLICY
+        else (lower, name, value)
+        for lower, name, value in head.fields
+    ]
+    return head._replace(fields=fields)
 
 
 def answered_head(head: ResponseHead, *, chunk: bool = False, close: bool = False) -> bytes:

@@ -61,6 +61,8 @@ class Traffic:
     unavailable_page: Page = lambda name, languages: plain_page(503)
     page_headers: dict[str, str] = field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
+    #: Who may show sessions in frames, as a policy says it; empty: as their servers say themselves.
+    frame_ancestors: bytes = b""
     limits: Limits = field(default_factory=Limits)
     counters: Counters = field(default_factory=Counters, init=False)
     tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
