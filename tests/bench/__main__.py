@@ -1,7 +1,7 @@
 """`make bench`: prints figures and their ratios to baselines measured in the same run; it asserts no times.
 
 `python -m tests.bench [--only PART ...] [--viewers N ...]`; the parts are printed in this order:
-start, idle, resolve, commit, launch, build, docker, viewers, traffic.
+start, idle, resolve, commit, launch, build, docker, kubernetes, viewers, traffic.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import uvloop
 from tests.bench.builds import measure_builds
 from tests.bench.docker import measure_docker
 from tests.bench.figures import title
+from tests.bench.kubernetes import measure_kubernetes
 from tests.bench.launches import measure_commits, measure_launches, measure_resolving
 from tests.bench.place import Place, plain_environment
 from tests.bench.starts import measure_idle, measure_starts
@@ -36,7 +37,7 @@ ON_SERVICE: dict[str, Callable[[Place], Awaitable[None]]] = {
     "launch": measure_launches,
     "build": measure_builds,
 }
-PARTS = ("start", *ON_SERVICE, "docker", "viewers", "traffic")
+PARTS = ("start", *ON_SERVICE, "docker", "kubernetes", "viewers", "traffic")
 
 
 async def run(parts: list[str], crowds: tuple[int, ...], folder: Path) -> None:
@@ -53,6 +54,8 @@ async def run(parts: list[str], crowds: tuple[int, ...], folder: Path) -> None:
                     await ON_SERVICE[part](place)
         if "docker" in parts:
             await measure_docker(place)
+        if "kubernetes" in parts:
+            await measure_kubernetes(folder)
         if "viewers" in parts:
             async with place.running():
                 await measure_viewers(place, crowds)

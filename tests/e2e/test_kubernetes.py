@@ -1,0 +1,137 @@
+"""The same service on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.support.cluster_service import World, cluster_serving
+from tests.support.git_server import GitServer, Repository
+from tests.support.jupyter import notebook
+from tests.support.service import Visit
+from tests.support.wait import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def world(git_server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    data_dir = tmp_path_factory.mktemp("kubernetes") / "data"
+    async with cluster_serving(git_server, data_dir, f"e2e-{secrets.token_hex(3)}") as found:
+        yield found
+
+
+def fresh(git_server: GitServer) -> tuple[Repository, str]:
+    name = f"e2e/{uuid.uuid4().hex[:12]}"
+    return git_server.repository(name), name
+
+
+async def launched(world: World, link: str) -> Visit:
+    visit = await world.service.stream(link).read()
+    assert visit.last["phase"] == "ready", visit.text
+    return visit
+
+
+def session(ready: dict[str, Any]) -> str:
+    return str(ready["url"]).partition("/user/")[2].rstrip("/")
+
+
+async def page(world: World, name: str) -> tuple[int, str]:
+    url = f"{world.service.url}user/{name}/lab"
+    async with aiohttp.ClientSession() as client, client.get(url, headers={"Accept": "text/html"}) as answer:
+        return answer.status, await answer.text()
+
+
+async def gone(world: World, name: str) -> str:
+    """The page that a session leaves."""
+    async with asyncio.timeout(60):
+        while True:
+            status, text = await page(world, name)
+            if status == 424:
+                return text
+            await asyncio.sleep(0.2)
+
+
+async def test_a_fresh_repository_then_only_its_notebook_then_nothing_changes(
+    world: World, git_server: GitServer
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n", "a.ipynb": "{}", "data.txt": "the first"})
+    first = await launched(world, f"gh/{name}/HEAD")
+    async with notebook(first.last) as server, server.kernel() as kernel:
+        done = await kernel.run(
+            "import os, six; print(open('data.txt').read(), os.getuid(), 'TOKEN' in str(os.listdir('/var/run')))"
+        )
+    assert "the first 1000" in done.text, done.text
+    assert "Found a node" in first.text
+    jobs = await world.jobs()
+    repository.commit({"a.ipynb": "{ }", "data.txt": "the second"})
+    second = await launched(world, f"gh/{name}/HEAD")
+    assert "reused" in second.text
+    async with notebook(second.last) as server, server.kernel() as kernel:
+        assert "the second" in (await kernel.run("print(open('data.txt').read())")).text
+    third = await launched(world, f"gh/{name}/HEAD")
+    assert "Found built image" in third.text
+    # Neither a commit of the same environment nor one that is known needs a Job.
+    assert set(await world.jobs()) <= set(jobs)
+    assert len({session(visit.last) for visit in (first, second, third)}) == 3
+
+
+async def test_a_pod_that_is_removed_behind_our_back(world: World, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    visit = await launched(world, f"gh/{name}/HEAD")
+    await world.remove(f"{world.instance}-{session(visit.last)}")
+    text = await gone(world, session(visit.last))
+    assert f"v2/gh/{name}/HEAD" in text
+
+
+async def test_a_killed_service_finds_its_sessions_again(world: World, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    ready = await launched(world, f"gh/{name}/HEAD")
+    waiting = world.service.stream(f"gh/{name}/HEAD")
+    await waiting.read("Launching server")
+    await world.service.stop(signal.SIGKILL)
+    before = {pod["metadata"]["name"] for pod in await world.pods()}
+    await world.service.start()
+    port = world.service.url
+    again = {**ready.last, "url": f"{port}user/{session(ready.last)}/"}
+    async with notebook(again) as server:
+        assert (await server.get("api/status"))["kernels"] == 0
+    resumed = await world.service.stream(f"gh/{name}/HEAD", waiting.ids[-1]).read()
+    assert resumed.last["phase"] == "ready", resumed.text
+    after = {pod["metadata"]["name"] for pod in await world.pods()}
+    # What had been asked for is the one that became ready, and nothing was doubled.
+    assert before <= after
+    assert len(after - before) <= 1
+    assert f"{world.instance}-{session(resumed.last)}" in after
+
+
+async def test_a_visitor_who_leaves_and_one_who_does_nothing(git_server: GitServer, world: World) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    await launched(world, f"gh/{name}/HEAD")
+    await world.service.stop(signal.SIGTERM)
+    culling = {"BINDERY_SESSION__UNOPENED_SECONDS": "0.5", "BINDERY_SESSION__IDLE_SECONDS": "0.5"}
+    kept = world.service.environment
+    world.service.environment = {**kept, **culling}
+    await world.service.start()
+
+    async def none() -> bool:
+        return not await world.pods()
+
+    try:
+        await until(none, 60, "all sessions are culled")
+    finally:
+        await world.service.stop(signal.SIGTERM)
+        world.service.environment = kept
+        await world.service.start()
