@@ -14,6 +14,7 @@ from bindery.cluster import Cluster
 from bindery.errors import BinderyError, BuildTimedOut, ClusterRefused, EngineUnavailable
 from builder.engines import kubernetes_status as status
 from builder.engines.kubernetes_job import CONTAINER
+from builder.engines.kubernetes_patience import MISSING, ask, find
 from builder.engines.kubernetes_status import BuildPod
 from builder.engines.narration import Line, Say
 from builder.job.records import Record, Verdict
@@ -112,7 +113,7 @@ class Follower:
             except EngineUnavailable:
                 pass
             except ClusterRefused as problem:
-                if problem.answer == 404:
+                if problem.answer == MISSING:
                     return
             faults = 0 if self.told > before else faults + 1
             now = await self._pod()
@@ -164,19 +165,9 @@ class Follower:
 
     async def _pod(self) -> BuildPod | None:
         query = {"labelSelector": f"job-name={self.job}"}
-        items = (await self.cluster.ask("GET", self.cluster.path("pods"), query=query)).get("items") or []
+        items = (await ask(self.cluster, "GET", self.cluster.path("pods"), query=query)).get("items") or []
         items = [item for item in items if "deletionTimestamp" not in item["metadata"]] or items
         return status.read(items[-1]) if items else None
 
     async def _job(self) -> dict[str, Any] | None:
         return await find(self.cluster, "jobs", self.job)
-
-
-async def find(cluster: Cluster, kind: str, name: str) -> dict[str, Any] | None:
-    """A thing of the cluster, if it is there."""
-    try:
-        return await cluster.ask("GET", cluster.path(kind, name))
-    except ClusterRefused as problem:
-        if problem.answer == 404:
-            return None
-        raise

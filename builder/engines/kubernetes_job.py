@@ -21,6 +21,7 @@ GRACE_SECONDS = 5
 #: How much longer than a build may take its Job does, in seconds: to bring the image and the context, and to push.
 NET_SECONDS = 900
 
+_ORDER = "order"
 _WORK = "/work"
 _CACHE = "/cache"
 _USER = 1000
@@ -79,7 +80,7 @@ def job(
         "securityContext": _pod_rights(settings),
         "containers": [_container(settings, order)],
         "volumes": [
-            {"name": "order", "secret": {"secretName": secret_name, "defaultMode": 0o440}},
+            {"name": _ORDER, "secret": {"secretName": secret_name, "defaultMode": 0o440}},
             {"name": "work", "emptyDir": {"sizeLimit": str(chosen.storage_bytes)}},
             *_socket(settings)[0],
             *_cache(settings)[0],
@@ -115,6 +116,12 @@ def owned(secret_name: str, name: str, uid: str) -> dict[str, Any]:
     return {"metadata": {"name": secret_name, "ownerReferences": [owner]}}
 
 
+def secret_of(found: Mapping[str, Any]) -> str:
+    """The name of the Secret that a Job's pod wants."""
+    volumes = found["spec"]["template"]["spec"].get("volumes") or []
+    return next((item["secret"]["secretName"] for item in volumes if item["name"] == _ORDER), "")
+
+
 def _container(settings: KubernetesSettings, order: Order) -> dict[str, Any]:
     chosen = settings.build
     memory = chosen.memory_bytes
@@ -132,7 +139,7 @@ def _container(settings: KubernetesSettings, order: Order) -> dict[str, Any]:
         },
         "securityContext": _rights(settings),
         "volumeMounts": [
-            {"name": "order", "mountPath": str(FOLDER), "readOnly": True},
+            {"name": _ORDER, "mountPath": str(FOLDER), "readOnly": True},
             {"name": "work", "mountPath": _WORK},
             *_socket(settings)[1],
             *_cache(settings)[1],

@@ -13,12 +13,10 @@ from bindery import pods
 from bindery.cluster import Cluster
 from bindery.errors import ClusterRefused
 from bindery.settings import KubernetesSettings
-from builder.engines.kubernetes_follow import find
-from builder.engines.kubernetes_job import HOLD, Parcel, build_labels, job, owned, secret
+from builder.engines.kubernetes_job import HOLD, Parcel, build_labels, job, owned, secret, secret_of
+from builder.engines.kubernetes_patience import CONFLICT, MISSING, ask, find
 
 _MERGE = "application/merge-patch+json"
-_CONFLICT = 409
-_MISSING = 404
 #: How long, in seconds, a Job that is being removed may still be there.
 _GONE_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
@@ -48,30 +46,32 @@ class Jobs:
             if "deletionTimestamp" not in found["metadata"]:
                 return await self._hold(name, build_id)
             await asyncio.sleep(_LOOK_SECONDS)
-        raise ClusterRefused(f"The cluster does not remove the Job {name}.", answer=_CONFLICT)
+        raise ClusterRefused(f"The cluster does not remove the Job {name}.", answer=CONFLICT)
 
     async def make(self, name: str, build_id: str, parcel: Parcel) -> None:
         """Make the Job, and the Secret that goes with it; or hold the one that somebody else has made meanwhile."""
         secret_name = f"{name}-{token_hex(4)}"
-        await self._create("secrets", secret(self.settings, secret_name, parcel))
         try:
-            body = job(self.settings, name, secret_name, parcel.order, build_id, await self._nodes())
-            made = await self._create("jobs", body)
-        except BaseException as problem:
-            await asyncio.shield(self._remove("secrets", secret_name))
-            if isinstance(problem, ClusterRefused) and problem.answer == _CONFLICT:
-                await self.adopt(name, build_id)
+            await self._create("secrets", secret(self.settings, secret_name, parcel))
+            await self._create(
+                "jobs", job(self.settings, name, secret_name, parcel.order, build_id, await self._nodes())
+            )
+            made = await find(self.cluster, "jobs", name)
+            if made is not None and secret_of(made) == secret_name:
+                await self._patch("secrets", secret_name, owned(secret_name, name, made["metadata"]["uid"]))
                 return
+        except BaseException:
+            await asyncio.shield(self._remove("secrets", secret_name))
             raise
-        owner = owned(secret_name, name, made["metadata"]["uid"])
-        await self._patch("secrets", secret_name, owner)
+        await self._remove("secrets", secret_name)
+        await self.adopt(name, build_id)
 
     async def release(self, name: str, build_id: str) -> None:
         """Hold the Job no more; without anybody else who does, it is removed with all that belongs to it."""
         try:
             left = await self._patch("jobs", name, {"metadata": {"annotations": {f"{HOLD}{build_id}": None}}})
         except ClusterRefused as problem:
-            if problem.answer == _MISSING:
+            if problem.answer == MISSING:
                 return
             raise
         if not holders(left):
@@ -94,7 +94,7 @@ class Jobs:
         try:
             await self._patch("jobs", name, {"metadata": {"annotations": {f"{HOLD}{build_id}": "wanted"}}})
         except ClusterRefused as problem:
-            if problem.answer == _MISSING:
+            if problem.answer == MISSING:
                 return False
             raise
         return True
@@ -107,14 +107,19 @@ class Jobs:
 
     async def _list(self, kind: str) -> list[dict[str, Any]]:
         query = {"labelSelector": pods.selector(build_labels(self.settings))}
-        items: list[dict[str, Any]] = (await self.cluster.ask("GET", self.cluster.path(kind), query=query))["items"]
+        items: list[dict[str, Any]] = (await ask(self.cluster, "GET", self.cluster.path(kind), query=query))["items"]
         return items
 
-    async def _create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self.cluster.ask("POST", self.cluster.path(kind), body=body)
+    async def _create(self, kind: str, body: dict[str, Any]) -> None:
+        """Make something, unless it is there: by this request already, or by somebody else."""
+        try:
+            await ask(self.cluster, "POST", self.cluster.path(kind), body=body)
+        except ClusterRefused as problem:
+            if problem.answer != CONFLICT:
+                raise
 
     async def _patch(self, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self.cluster.ask("PATCH", self.cluster.path(kind, name), body=body, content_type=_MERGE)
+        return await ask(self.cluster, "PATCH", self.cluster.path(kind, name), body=body, content_type=_MERGE)
 
     async def _remove(self, kind: str, name: str, version: str = "") -> None:
         """Remove something; what is gone already, or was taken by somebody else since `version`, is no error."""
@@ -122,9 +127,9 @@ class Jobs:
         if version:
             body["preconditions"] = {"resourceVersion": version}
         try:
-            await self.cluster.ask("DELETE", self.cluster.path(kind, name), body=body)
+            await ask(self.cluster, "DELETE", self.cluster.path(kind, name), body=body)
         except ClusterRefused as problem:
-            if problem.answer not in (_MISSING, _CONFLICT):
+            if problem.answer not in (MISSING, CONFLICT):
                 raise
 
 

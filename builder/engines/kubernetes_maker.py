@@ -7,7 +7,7 @@ import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -92,31 +92,36 @@ class KubernetesMaker:
         name = job_name(self.settings.kubernetes.instance, recipe.tag, text)
         told = self.told.get(name, 0)
         for _ in range(ATTEMPTS):
-            try:
+            async with self._holding(name):
                 if not await self.jobs.adopt(name, self.build_id):
                     if (files := await self._made_already(recipe)) is not None:
                         return files
                     await self._make(name, recipe, timeout_seconds)
                     told = 0
-                limits = Limits(
-                    self.settings.kubernetes.schedule_timeout_seconds,
-                    self.settings.kubernetes.build.memory_bytes,
-                    self.settings.kubernetes.build.image,
-                )
-                verdict = await Follower(self.jobs.cluster, name, limits, on_line, told).follow()
-            except asyncio.CancelledError:
-                if not self.handover.wanted:
-                    await asyncio.shield(self._leave(name))
-                raise
-            except BinderyError:
-                await asyncio.shield(self._leave(name))
-                raise
-            await asyncio.shield(self._leave(name))
+                verdict = await self._follower(name, on_line, told).follow()
             if verdict is not None:
                 return _files(verdict)
             told = 0
             await on_line("The cluster has lost the build's pod: building again\n")
         raise BuildInterrupted(f"The cluster lost the build's pod {ATTEMPTS} times.")
+
+    @contextlib.asynccontextmanager
+    async def _holding(self, name: str) -> AsyncIterator[None]:
+        """Leave a Job and its context when the block ends, however it does: unless the build is handed over."""
+        leave = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            leave = not self.handover.wanted
+            raise
+        finally:
+            if leave:
+                await asyncio.shield(self._leave(name))
+
+    def _follower(self, name: str, say: Callable[[str], Awaitable[None]], told: int) -> Follower:
+        chosen = self.settings.kubernetes
+        limits = Limits(chosen.schedule_timeout_seconds, chosen.build.memory_bytes, chosen.build.image)
+        return Follower(self.jobs.cluster, name, limits, say, told)
 
     async def _made_already(self, recipe: Recipe) -> Mapping[str, bytes] | None:
         """What another build that shared the Job, or a worker that is no more, has made of it."""

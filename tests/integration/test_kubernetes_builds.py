@@ -214,7 +214,7 @@ async def test_leftovers_of_builds_that_are_no_more_are_removed(engine: Kubernet
     await until(lambda: not running(mark), what="the step has ended")
 
 
-async def test_a_log_that_breaks_off_is_read_on_without_loss(data_dir: Path, tmp_path: Path) -> None:
+async def test_a_log_that_breaks_off_is_read_on_when_the_api_is_back(data_dir: Path, tmp_path: Path) -> None:
     api = kubeconfigs.server()
     assert api.host is not None
     async with cutting(api.host, api.port or 443) as way:
@@ -228,9 +228,13 @@ async def test_a_log_that_breaks_off_is_read_on_without_loss(data_dir: Path, tmp
             work = asyncio.create_task(hear(engine.environment(job), heard))
             for number in (2, 7):
                 await until(lambda last=number: f"tick-{last}\n" in messages(heard), BUILD_SECONDS)
+                way.away = number == 7
                 way.cut()
+            await until(lambda: way.refused >= 2 or work.done(), what="the API is missed")
+            way.away = False
             await work
     assert way.cuts >= 2
+    assert way.refused >= 2
     assert [line for line in messages(heard) if line.startswith("tick-")] == [f"tick-{i}\n" for i in range(1, 13)]
 
 

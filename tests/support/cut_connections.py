@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class CutsConnections:
-    """Carries bytes to a server and back; `cut` ends every connection there is, new ones are carried again."""
+    """Carries bytes to a server and back; `cut` ends every connection there is, and while it is `away` each new one."""
 
     host: str
     port: int
     #: Where it listens.
     own_port: int = 0
     cuts: int = 0
+    away: bool = False
+    refused: int = 0
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
@@ -27,6 +29,10 @@ class CutsConnections:
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
+        if self.away:
+            self.refused += 1
+            writer.transport.abort()
+            return
         up_reader, up_writer = await asyncio.open_connection(self.host, self.port)
         self._open |= {writer, up_writer}
         try:
