@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from rich.console import Console
 
@@ -53,7 +54,7 @@ class Finding:
 async def examine(settings: Settings, output: Console) -> bool:
     """Look at everything and print it; whether all that is needed is there."""
     looks: list[Callable[[Settings], Awaitable[Finding | None]]] = [
-        *(_python, _git, _uv, _sandbox, _docker, _registry, _data, _port)
+        *(_python, _git, _uv, _sandbox, _docker, _cluster, _registry, _data, _port)
     ]
     findings = [found for look in looks if (found := await look(settings)) is not None]
     for finding in findings:
@@ -109,6 +110,31 @@ async def _docker(settings: Settings) -> Finding:
         cure = error.hint if needed else f"{error.hint} The process engine does not need it."
         return Finding("Docker", False, error.message, cure, needed)
     return Finding("Docker", True, docker.description)
+
+
+async def _cluster(settings: Settings) -> Finding | None:
+    """Whether the cluster answers, and lets us do what builds and sessions need."""
+    if settings.engine is not EngineName.KUBERNETES:
+        return None
+    if find_spec("kubernetes") is None:
+        return Finding("Cluster", False, "its client is not installed", "Run: pip install 'bindery[kubernetes]'")
+    from bindery.cluster import Cluster
+    from bindery.rights import BUILDS, SESSIONS, missing
+
+    try:
+        async with Cluster(settings.kubernetes) as cluster:
+            version = (await cluster.ask("GET", "/version"))["gitVersion"]
+            lacking = await missing(cluster, (*BUILDS, *SESSIONS))
+    except BinderyError as error:
+        return Finding("Cluster", False, error.message, error.hint)
+    where = f"Kubernetes {version}, namespace {cluster.namespace}"
+    if lacking:
+        cure = f"Allow its account in that namespace: {', '.join(map(str, lacking))}."
+        return Finding("Cluster", False, f"{where}, but rights are missing there", cure)
+    if not settings.kubernetes.build.image:
+        cure = "Build helm/images/builder, push it, and name it in BINDERY_KUBERNETES__BUILD__IMAGE."
+        return Finding("Cluster", False, f"{where}, but there is no image for the Jobs of builds", cure)
+    return Finding("Cluster", True, f"{where}, all rights")
 
 
 async def _registry(settings: Settings) -> Finding | None:

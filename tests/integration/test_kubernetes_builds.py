@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from bindery.errors import BinderyError, BuildOutOfMemory, ClusterRefused, EngineUnavailable, InstallFailed
+from bindery.process import run
+from bindery.rights import BUILDS, missing
 from builder.engines.base import BuildJob, Handover
 from builder.engines.kubernetes import KubernetesEngine
 from builder.engines.kubernetes_jobs import holders
@@ -23,6 +26,7 @@ from db.events import Event
 from tests.contract.test_environment_builder import drain, planned, running
 from tests.support import cluster_builds, kubeconfigs
 from tests.support.cut_connections import cutting
+from tests.support.service import environment
 from tests.support.wait import until
 
 BUILD_SECONDS = 240.0
@@ -249,6 +253,12 @@ async def test_the_rights_that_are_documented_are_enough(data_dir: Path, tmp_pat
         assert await engine.find(job.plan.environment_key) is not None
         with pytest.raises(ClusterRefused, match="forbidden"):
             await engine.jobs.cluster.ask("GET", "/api/v1/nodes")
+        assert await missing(engine.jobs.cluster, BUILDS) == []
+    variables = cluster_builds.environment(PREFIX) | {"BINDERY_KUBERNETES__KUBECONFIG": str(config)}
+    argv = [sys.executable, "-m", "bindery", "doctor", "--data-dir", tmp_path / "doctor"]
+    said = (await run(argv, env=environment(**variables), timeout_seconds=120)).stdout.decode()
+    assert "but rights are missing there" in said
+    assert "Allow its account in that namespace: create pods, delete pods, list events, watch events." in said
 
 
 def documented_rules() -> list[dict[str, Any]]:
@@ -261,7 +271,8 @@ def documented_rules() -> list[dict[str, Any]]:
         for row in rows
         if row[0] in known
     ]
-    assert len(rules) == 4
+    given = {(rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]}
+    assert given == {(f"{right.kind}/{right.part}".rstrip("/"), right.verb) for right in BUILDS}
     return rules
 
 
