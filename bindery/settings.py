@@ -190,6 +190,12 @@ class SessionSettings(_Section):
     start_timeout_seconds: float = Field(60.0, gt=0, description="How long, in seconds, a server may take to answer.")
     max_total: int = Field(100, ge=0, description="Most sessions at the same time; 0: no limit.")
     check_seconds: float = Field(5.0, gt=0, description="How often, in seconds, sessions are looked after.")
+    host: str = Field(
+        "",
+        pattern=r"^(\{name\}(\.[a-z0-9-]+)+(:[0-9]+)?)?$",
+        description="Host of each session's own, such as {name}.sessions.example.org, so that its pages are no other "
+        "session's; a wildcard leads there. Empty: all share the service's.",
+    )
     memory_bytes: int = Field(2048 * MIB, ge=64 * MIB, description="Containers: memory of one session, in bytes.")
     cpus: float = Field(2.0, gt=0, description="Containers: processors of one session; fractions are allowed.")
     max_processes: int = Field(512, ge=32, description="Containers: most processes and threads of one session.")

@@ -333,6 +333,7 @@ def _launches(parts: Parts, bench: Workbench) -> Launches:
         image_exists=bench.stock.has,
         runtime=bench.builder.context.identity,
         image_prefix=bench.image_prefix,
+        session_host=settings.session.host,
         allow_build_only=settings.allow_build_only,
         refused=parts.metrics.refused,
         logs_launches=bool(settings.launch_log),

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
@@ -48,6 +49,8 @@ class SessionWanted:
     request: Mapping[str, str]
     #: Whose it is: the hash of a browser's secret; None: nobody's who could come back for it.
     browser: str | None = None
+    #: Host of the session's own, with `{name}` in it; empty: the service's.
+    host: str = ""
     repository: str = ""
     allowance: Allowance = field(default_factory=Allowance)
     launch_event: str | None = None
@@ -101,7 +104,7 @@ class Session:
     @property
     def url(self) -> str:
         """Where the visitor reaches the server; ends with a slash."""
-        return f"{self.launch_host}user/{self.name}/"
+        return self.request.get("url") or f"{self.launch_host}user/{self.name}/"
 
 
 @dataclass(frozen=True)
@@ -325,6 +328,14 @@ def _launch(moved: Session, now: float) -> Launch | None:
     )
 
 
+def _own_url(wanted: SessionWanted, name: str) -> Mapping[str, str]:
+    """The `url` of a session that has a host of its own."""
+    if not wanted.host:
+        return {}
+    service = urlsplit(wanted.launch_host)
+    return {"url": f"{service.scheme}://{wanted.host.replace('{name}', name)}{service.path}user/{name}/"}
+
+
 async def _lock(connection: AsyncConnection, condition: ColumnElement[bool]) -> None:
     """Lock several rows, always in the same order: two that lock some of the same never wait for each other."""
     await connection.execute(select(sessions.c.id).where(condition).order_by(sessions.c.id).with_for_update())
@@ -336,13 +347,14 @@ async def _count(connection: AsyncConnection) -> int:
 
 
 def _new_row(wanted: SessionWanted, now: float) -> dict[str, Any]:
+    name = f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}"
     return {
         "id": secrets.token_urlsafe(16),
-        "name": f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}",
+        "name": name,
         "token": secrets.token_urlsafe(16),
         "image": wanted.image,
         "build_id": wanted.build_id,
-        "request": json.dumps(dict(wanted.request)),
+        "request": json.dumps({**wanted.request, **_own_url(wanted, name)}),
         "launch_host": wanted.launch_host,
         "browser": wanted.browser,
         "repository": wanted.repository,

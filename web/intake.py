@@ -61,6 +61,8 @@ class Intake:
     runtime: str
     #: What stands before every image's name: a registry's host and path, with a slash at the end.
     image_prefix: str = ""
+    #: Host of each session's own, with `{name}` in it; empty: the service's.
+    session_host: str = ""
     allow_build_only: bool = False
     #: Told of each launch that a quota refused.
     refused: Callable[[Visit, QuotaReached], None] = lambda visit, error: None
@@ -159,6 +161,7 @@ class Intake:
             image=image,
             build_id=None,
             launch_host=visit.launch_host,
+            host=self.session_host,
             request=request,
             browser=visit.browser,
             repository=resolved.repo_url.lower().removesuffix(".git"),

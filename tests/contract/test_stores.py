@@ -154,6 +154,12 @@ class TestSessions:
         assert ready.address == "unix:/x"
         assert [event.seq for event in await sessions.events(session.id, 0)] == [1, 2]
 
+    async def test_a_session_may_have_a_host_of_its_own(self, sessions: SessionStore) -> None:
+        asked = replace(SESSION, launch_host="https://binder.example.org/b/", host="{name}.s.example.org")
+        session = await sessions.create(asked, 1.0)
+        assert session.url == f"https://{session.name}.s.example.org/b/user/{session.name}/"
+        assert session.request["url"] == session.url
+
     async def test_a_transition_happens_once(self, sessions: SessionStore) -> None:
         session = await sessions.create(SESSION, 1.0)
         moves = [sessions.advance(session, SessionState.STARTING, [Event("", "x")], 2.0) for _ in range(6)]

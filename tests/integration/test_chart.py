@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prePuller": {"enabled": True, "images": ["registry.example.org/runtime:1"]},
     "networkPolicy": {"registry": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]},
+    "sessionHosts": {"enabled": True, "domain": "sessions.example.org", "tlsSecretName": "wildcard"},
     "settings": {"session": {"idle_seconds": 600}, "limits": {"most_waiting": 50}},
 }
 TRIAL: dict[str, Any] = {
@@ -152,6 +153,7 @@ def test_the_pods_settings_are_settings(values: dict[str, Any], monkeypatch: pyt
     assert settings.registry.url.startswith("b-bindery-registry.binder.svc" if values is TRIAL else "registry.example")
     if values is EVERYTHING:
         assert settings.session.idle_seconds == 600
+        assert settings.session.host == "{name}.sessions.example.org"
         assert settings.kubernetes.session.image_pull_secrets == ("pull", "login")
         assert settings.kubernetes.build.priority_class == "b-bindery-build"
 
@@ -169,6 +171,7 @@ class TestValues:
             ({"builder": {"image": ""}}, "builder.image is needed"),
             ({"database": {"existingSecret": ""}}, "database.url or database.existingSecret is needed"),
             ({"ingress": {"enabled": True}}, "ingress.hosts is needed"),
+            ({"sessionHosts": {"enabled": True}}, "sessionHosts.domain is needed"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
@@ -205,6 +208,17 @@ class TestValues:
         rules = one(found, "HTTPRoute", "b-bindery")["spec"]["rules"]
         assert rules[0]["backendRefs"][0]["name"] == carrier
         assert paths[-1]["backend"]["service"]["name"] == rules[-1]["backendRefs"][0]["name"] == "b-bindery-web"
+
+    @pytest.mark.parametrize(("proxy", "carrier"), [(True, "b-bindery-proxy"), (False, "b-bindery-web")])
+    def test_a_host_for_each_session_needs_one_static_route(self, proxy: bool, carrier: str) -> None:
+        found = render({**EVERYTHING, "proxy": {"enabled": proxy}})
+        rule = one(found, "Ingress", "b-bindery")["spec"]["rules"][-1]
+        (path,) = rule["http"]["paths"]
+        assert (rule["host"], path["path"]) == ("*.sessions.example.org", "/user/")
+        assert path["backend"]["service"]["name"] == carrier
+        route = one(found, "HTTPRoute", "b-bindery-sessions")["spec"]
+        assert route["hostnames"] == ["*.sessions.example.org"]
+        assert route["rules"][0]["backendRefs"][0]["name"] == carrier
 
     def test_probes_are_asked_below_the_prefix(self) -> None:
         (web,) = [spec for owner, spec in pod_specs(render(SMALL)) if owner.endswith("-web")]

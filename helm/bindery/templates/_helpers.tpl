@@ -74,5 +74,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
   "shutdown" (dict "delay_seconds" .Values.shutdown.delaySeconds "drain_seconds" .Values.shutdown.drainSeconds)
   "kubernetes" (dict "instance" (include "bindery.fullname" .) "namespace" .Release.Namespace "session" $session "build" $build)
 }}
+{{- if .Values.sessionHosts.enabled }}
+{{- $_ := set $known "session" (dict "host" (printf "{name}.%s" (required "sessionHosts.domain is needed" .Values.sessionHosts.domain))) }}
+{{- end }}
 {{- mergeOverwrite $known (deepCopy .Values.settings) | toJson }}
+{{- end }}
+
+{{/* The Service that carries visitors to their sessions. */}}
+{{- define "bindery.carrier" -}}
+{{ include "bindery.fullname" . }}-{{ if .Values.proxy.enabled }}proxy{{ else }}web{{ end }}
 {{- end }}
