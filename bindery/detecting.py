@@ -17,7 +17,6 @@ from builder.engines.base import EnvironmentBuilder, EnvironmentInfo
 from builder.plan import Plan
 from builder.planning import plan_for
 from builder.providers.base import Resolved
-from registry.reference import image_reference
 
 
 async def detect(repository: str, ref: str, as_json: bool, settings: Settings, output: Console) -> None:
@@ -37,7 +36,7 @@ async def _facts(
     engine = bench.builder
     resolved, plan = await _planned(repository, ref, settings, engine)
     known = await engine.find(plan.environment_key)
-    image = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, engine.context.identity)
+    image = bench.names.of(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref)
     refusal, further = _refusal(engine, plan)
     facts = {
         **plan.to_dict(),
@@ -45,7 +44,7 @@ async def _facts(
         "repo_url": resolved.repo_url,
         "ref": resolved.ref,
         "environment_built": known is not None,
-        "image_built": await bench.stock.has(bench.image_prefix + image),
+        "image_built": await bench.stock.has(image),
         "refused": refusal and {"code": refusal.code, "message": refusal.message, "hint": refusal.hint},
     }
     return facts, known

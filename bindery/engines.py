@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bindery.errors import ToolMissing
+from bindery.errors import InvalidImageReference, ToolMissing
 from bindery.settings import EngineName, Settings
 from builder.engines.base import EnvironmentBuilder
 from builder.engines.process import ProcessEngine
 from launcher.spawners.base import Spawner
 from launcher.spawners.process import ProcessSpawner
 from registry.directory import DirectoryStore
+from registry.reference import ImageNames, binderhub_prefix
 from registry.stock import DirectoryStock, Stock
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ class Workbench:
 
     builder: EnvironmentBuilder
     stock: Stock
-    #: What stands before every image's name.
-    image_prefix: str = ""
+    names: ImageNames
     #: What builds, for the operator.
     description: str = ""
     #: Whether what builds goes on when the service stops.
@@ -79,7 +79,8 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
             yield bench
         return
     if settings.engine is not EngineName.DOCKER:
-        yield Workbench(await ProcessEngine.open(settings), DirectoryStock(DirectoryStore(settings.data_dir)))
+        process = await ProcessEngine.open(settings)
+        yield Workbench(process, DirectoryStock(DirectoryStore(settings.data_dir)), _names(process))
         return
     # Imported where it is used, here and below: a laptop's service need not hold it in memory.
     from bindery.docker_api import DockerApi
@@ -94,8 +95,8 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
         if shelf is not None:
             composer = Composer(shelf, settings.data_dir, settings.build.content_folder, settings.fetch)
             builder = ShelvedDockerEngine(docker, shelf, composer)
-        prefix = "" if shelf is None else shelf.prefix
-        yield Workbench(builder, DockerStock(api, shelf, docker.runtimes.key), prefix, docker.docker.description)
+        names = _names(builder, shelf, settings)
+        yield Workbench(builder, DockerStock(api, shelf, docker.runtimes.key), names, docker.docker.description)
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +113,7 @@ async def _cluster_workbench(settings: Settings) -> AsyncIterator[Workbench]:
             raise ToolMissing("The kubernetes engine keeps its images in a registry, and there is none.", hint=hint)
         builder = await KubernetesEngine.open(settings, cluster, shelf)
         description = f"Jobs in namespace {cluster.namespace}, by {settings.kubernetes.build.back_end}"
-        yield Workbench(builder, RegistryStock(shelf), shelf.prefix, description, lasting=True)
+        yield Workbench(builder, RegistryStock(shelf), _names(builder, shelf, settings), description, lasting=True)
 
 
 @contextlib.asynccontextmanager
@@ -126,6 +127,20 @@ async def stock(settings: Settings) -> AsyncIterator[Stock]:
 
     async with _shelf(settings) as shelf, DockerApi(settings.docker.host) as api:
         yield DockerStock(api, shelf)
+
+
+def _names(builder: EnvironmentBuilder, shelf: Shelf | None = None, settings: Settings | None = None) -> ImageNames:
+    """How images are called; raises `InvalidImageReference` when BinderHub's are in another registry than ours."""
+    prefix = "" if shelf is None else shelf.prefix
+    binderhub = "" if settings is None else settings.registry.binderhub_prefix
+    if binderhub and shelf is not None:
+        binderhub = binderhub_prefix(binderhub)
+        if not binderhub.startswith(f"{shelf.location.host}/"):
+            raise InvalidImageReference(
+                f"The images called {binderhub}... are in another registry than {shelf.location.host}.",
+                hint="BINDERY_REGISTRY__BINDERHUB_PREFIX has to begin with the host of BINDERY_REGISTRY__URL.",
+            )
+    return ImageNames(prefix, builder.context.identity, binderhub)
 
 
 @contextlib.asynccontextmanager
@@ -169,7 +184,9 @@ async def _process(settings: Settings) -> AsyncIterator[Engine]:
         sandbox=builder.sandbox,
         allow_origin=settings.cors_allow_origin,
     ) as spawner:
-        yield Engine(Workbench(builder, DirectoryStock(store)), spawner, lasting=False, notice=NO_ISOLATION)
+        yield Engine(
+            Workbench(builder, DirectoryStock(store), _names(builder)), spawner, lasting=False, notice=NO_ISOLATION
+        )
 
 
 @contextlib.asynccontextmanager

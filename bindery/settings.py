@@ -321,6 +321,11 @@ class RegistrySettings(_Section):
         "",
         description="Docker engine: registry that keeps the images, host[:port][/prefix]; empty: its own store.",
     )
+    binderhub_prefix: str = Field(
+        "",
+        description="Containers: the image_prefix of a BinderHub, such as registry.example.org/team/bh-: images are "
+        "named as it named them, and those that it has made are launched. Such names leave out provider and host.",
+    )
     plain_http_hosts: tuple[str, ...] = Field(
         (), description="Registries that speak no https, beside those on loopback (JSON list of host[:port])."
     )

@@ -16,7 +16,7 @@ from db.images import ImageStore
 from db.line import Room
 from db.sessions import Session, SessionStore, SessionWanted
 from launcher.rules import Rules
-from registry.reference import image_reference, session_slug
+from registry.reference import ImageNames, session_slug
 from web.launch_events import Origins, describe
 
 
@@ -57,10 +57,7 @@ class Intake:
     room: Room
     #: Whether the image store has an image, whatever the rows say.
     image_exists: Callable[[str], Awaitable[bool]]
-    #: Identity of everything outside of the repository that images depend on.
-    runtime: str
-    #: What stands before every image's name: a registry's host and path, with a slash at the end.
-    image_prefix: str = ""
+    names: ImageNames
     #: Host of each session's own, with `{name}` in it; empty: the service's.
     session_host: str = ""
     allow_build_only: bool = False
@@ -120,19 +117,20 @@ class Intake:
 
     def image(self, resolved: Resolved) -> str:
         """The reference of the image of a commit."""
-        name = image_reference(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref, self.runtime)
-        return self.image_prefix + name
+        return self.names.of(resolved.provider, resolved.repo_url, resolved.slug, resolved.ref)
 
     async def found(self, image: str) -> bool:
         """Whether an image is there."""
         return await self._looks(image, lambda: self._look_for(image))
 
     async def _look_for(self, image: str) -> bool:
-        if await self.images.get(image) is None:
+        recorded = await self.images.get(image) is not None
+        if not recorded and not self.names.binderhub:
             return False
         if await self.image_exists(image):
             return True
-        await self.images.forget(image)
+        if recorded:
+            await self.images.forget(image)
         return False
 
     async def _build_of(self, image: str, resolved: Resolved) -> Build:

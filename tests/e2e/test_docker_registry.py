@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from bindery.process import run
 from builder.engines.uv import find_uv
+from registry.reference import binderhub_reference
 from tests.support import docker
 from tests.support.docker import Engine
 from tests.support.docker_service import docker_serving
@@ -153,3 +154,28 @@ async def test_another_machine_builds_nothing(
         engine.run("rm", "--force", f"bindery-{visit.last['url'].rstrip('/').rpartition('/')[2]}")
     finally:
         await other.stop()
+
+
+async def test_images_of_a_binderhub_are_found_by_its_names(
+    service: Service, git_server: GitServer, registry: Registry, engine: Engine, tmp_path: Path
+) -> None:
+    repository, name = fresh(git_server)
+    commit = repository.commit({"requirements.txt": "tabulate\n", "a.txt": "made before"})
+    made = await service.stream(f"gh/{name}/HEAD").read()
+    prefix = f"{registry.host}/old/bh-"
+    theirs = binderhub_reference(prefix, name.replace("/", "-"), commit)
+    engine.run("tag", made.last["image"], theirs)
+    engine.run("push", "--quiet", theirs)
+    engine.run("image", "rm", "--force", theirs)
+    settings = {**service.environment, "BINDERY_REGISTRY__BINDERHUB_PREFIX": prefix}
+    heir = Service(tmp_path / "heir" / "data", settings)
+    heir.data_dir.parent.mkdir()
+    await heir.start()
+    try:
+        visit = await heir.stream(f"gh/{name}/HEAD").read()
+        assert visit.phases == ["built", "launching", "ready"]
+        assert visit.last["image"] == theirs
+        assert "made before" in await output(visit, "print(open('a.txt').read())")
+        engine.run("rm", "--force", f"bindery-{visit.last['url'].rstrip('/').rpartition('/')[2]}")
+    finally:
+        await heir.stop()

@@ -29,6 +29,7 @@ from db.sessions import SessionStore
 from db.states import BuildState, SessionState
 from db.wakeups import Wakeups
 from launcher.rules import Rules
+from registry.reference import ImageNames
 from web.estimates import Estimates
 from web.feed import WINDOW, Feeds
 from web.intake import Intake, Visit
@@ -71,7 +72,15 @@ class Stage:
         resolver = Resolver({"gh": KnowsOneRepository()}, KnowsOneRepository(), ResolutionStore(database), 60)
         rules = Rules(limits or LimitSettings())
         intake = Intake(
-            resolver, self.builds, self.sessions, self.images, rules, room, _exists, "test", allow_build_only=True
+            resolver,
+            self.builds,
+            self.sessions,
+            self.images,
+            rules,
+            room,
+            _exists,
+            ImageNames("", "test"),
+            allow_build_only=True,
         )
         line = Line(lambda: self.sessions.line(room, time.time()), wakeups)
         self.documents = DocumentStore(database, wakeups)
