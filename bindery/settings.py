@@ -188,6 +188,9 @@ class SessionSettings(_Section):
         300.0, gt=0, description="A session that nobody ever opened is stopped after so many seconds."
     )
     start_timeout_seconds: float = Field(60.0, gt=0, description="How long, in seconds, a server may take to answer.")
+    starts_at_once: int = Field(
+        16, gt=0, description="How many servers are asked for at the same time; others wait for their turn."
+    )
     max_total: int = Field(100, ge=0, description="Most sessions at the same time; 0: no limit.")
     check_seconds: float = Field(5.0, gt=0, description="How often, in seconds, sessions are looked after.")
     host: str = Field(

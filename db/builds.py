@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import event_log
 from db.engine import Database
-from db.event_log import LoggedEvent
+from db.event_log import LoggedEvent, Tail
 from db.events import Event, Failure
 from db.states import BUILD_ENDS, SESSION_ENDS, BuildState, build_sources
 from db.tables import UNFINISHED, build_events, build_steps, builds, sessions
@@ -208,6 +208,11 @@ class BuildStore:
             result = await connection.execute(update(builds).where(unfinished).values(cancel_requested=True))
         self._wakeups.notify(cancel_topic(build_id))
         return bool(result.rowcount)
+
+    async def follow(self, build_id: str, after: int) -> Tail:
+        """The log from number `after` + 1 on, and whether the build has ended."""
+        async with self._database.read() as connection:
+            return await event_log.follow(connection, builds, build_events, build_id, after)
 
     async def events(self, build_id: str, after: int) -> list[LoggedEvent]:
         """The log from number `after` + 1 on."""

@@ -52,6 +52,8 @@ class Database:
         else:
             self._writer = _sqlite(url, begin="BEGIN IMMEDIATE", connections=1)
             self._reader = _sqlite(url, begin="BEGIN", connections=3)
+        # In the order in which they came: the pool lets newcomers past, and in a crowd somebody would wait for ever.
+        self._turns = asyncio.Lock()
 
     async def open(self) -> bool:
         """Bring the schema up to date, or see that it is, as the settings say; returns whether it changed.
@@ -77,7 +79,8 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self, alone: str = "") -> AsyncIterator[AsyncConnection]:
         """A transaction that may change rows; those of one name `alone` run one after the other."""
-        async with self._connected(self._writer) as connection, connection.begin():
+        turn = contextlib.nullcontext() if self.shared else self._turns
+        async with turn, self._connected(self._writer) as connection, connection.begin():
             if alone and self.shared:
                 await connection.execute(select(func.pg_advisory_xact_lock(lock_number(alone))))
             yield connection

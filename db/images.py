@@ -11,6 +11,10 @@ from db.engine import Database
 from db.tables import images
 from db.upsert import upsert
 
+#: How exact, in seconds, an image's last use is.
+USED_SECONDS = 60.0
+_REMEMBERED = 1000
+
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -29,6 +33,7 @@ class ImageStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._used: dict[str, float] = {}
 
     async def get(self, reference: str) -> ImageRecord | None:
         """The record of a reference."""
@@ -50,7 +55,12 @@ class ImageStore:
             await connection.execute(statement.on_conflict_do_update(index_elements=["reference"], set_=values))
 
     async def used(self, reference: str, now: float) -> None:
-        """Note that a session was started from the image."""
+        """Note that a session was started from the image; to a minute, so that a crowd's starts are one write."""
+        if now - self._used.get(reference, -USED_SECONDS) < USED_SECONDS:
+            return
+        if len(self._used) >= _REMEMBERED:
+            self._used.clear()
+        self._used[reference] = now
         async with self._database.write() as connection:
             await connection.execute(update(images).where(images.c.reference == reference).values(used_at=now))
 

@@ -18,7 +18,7 @@ from db import admission, event_log, launches, seats
 from db.admission import Claim
 from db.batch import Batch
 from db.engine import Database
-from db.event_log import LoggedEvent
+from db.event_log import LoggedEvent, Tail
 from db.events import Event, Failure
 from db.launches import Launch, Outcome
 from db.line import Allowance, Place, Room, Waiting, seat
@@ -54,6 +54,8 @@ class SessionWanted:
     repository: str = ""
     allowance: Allowance = field(default_factory=Allowance)
     launch_event: str | None = None
+    #: What its log begins with.
+    first: Sequence[Event] = ()
 
     @property
     def claim(self) -> Claim:
@@ -139,18 +141,20 @@ class SessionStore:
     async def _create(self, asked: Sequence[_Creation]) -> list[Session | Exception]:
         answers: list[Session | Exception] = []
         rows: list[dict[str, Any]] = []
+        created: list[_Creation] = []
         async with self._database.write() as connection:
             for creation in asked:
                 try:
                     if creation.limited:
-                        await _insert(connection, rows)
+                        await _insert(connection, rows, created)
                         await admission.check(connection, creation.wanted.claim, creation.room, creation.now)
                 except QuotaReached as error:
                     answers.append(error)
                 else:
                     rows.append(_new_row(creation.wanted, creation.now))
+                    created.append(creation)
                     answers.append(_session({name: rows[-1].get(name, value) for name, value in _UNSET.items()}))
-            await _insert(connection, rows)
+            await _insert(connection, rows, created)
         self._wakeups.notify(PENDING)
         return answers
 
@@ -165,22 +169,17 @@ class SessionStore:
     ) -> list[Session]:
         """Move those pending sessions to `starting` for which there is room, the first of them first.
 
-        `events` has what is written to each one's log, by id, as many for each.
+        `events` has what is written to each one's log, by id.
         """
         async with self._database.write() as connection:
             chosen = await admission.seated(connection, [each.waiting for each in candidates], room)
             if not chosen:
                 return []
-            (count,) = {len(events[session_id]) for session_id in chosen}
-            mine = sessions.c.id.in_(chosen) & sessions.c.state.in_(session_sources(SessionState.STARTING))
-            await _lock(connection, mine)
-            change = (
-                update(sessions)
-                .where(mine)
-                .values(state=SessionState.STARTING, started_at=now, last_seq=sessions.c.last_seq + count)
-            )
-            rows = (await connection.execute(change.returning(*_COLUMNS))).mappings().all()
-            started = [_session(row) for row in rows]
+            await _lock(connection, sessions.c.id.in_(chosen))
+            started = []
+            for count in {len(events[session_id]) for session_id in chosen}:
+                ids = [session_id for session_id in chosen if len(events[session_id]) == count]
+                started += await _move_to_starting(connection, ids, count, now)
             for each in started:
                 await event_log.append(connection, session_events, each.id, each.last_seq, events[each.id], now)
         for each in started:
@@ -295,6 +294,11 @@ class SessionStore:
             opened = func.coalesce(sessions.c.opened_at, times)
             await connection.execute(update(sessions).where(mine).values(active_at=latest, opened_at=opened))
 
+    async def follow(self, session_id: str, after: int) -> Tail:
+        """The log from number `after` + 1 on, and the session's state."""
+        async with self._database.read() as connection:
+            return await event_log.follow(connection, sessions, session_events, session_id, after)
+
     async def events(self, session_id: str, after: int) -> list[LoggedEvent]:
         """The log from number `after` + 1 on."""
         async with self._database.read() as connection:
@@ -360,16 +364,34 @@ def _new_row(wanted: SessionWanted, now: float) -> dict[str, Any]:
         "repository": wanted.repository,
         "allowance": json.dumps(asdict(wanted.allowance)),
         "launch_event": wanted.launch_event,
+        "last_seq": len(wanted.first),
         "state": SessionState.PENDING,
         "created_at": now,
         "watched_at": now,
     }
 
 
-async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]]) -> None:
+async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]], created: list[_Creation]) -> None:
+    """Write new rows with the beginnings of their logs, and forget that they have to be written."""
     if rows:
         await connection.execute(insert(sessions), rows)
+        logs = [
+            line
+            for row, creation in zip(rows, created, strict=True)
+            for line in event_log.rows(session_events, row["id"], row["last_seq"], creation.wanted.first, creation.now)
+        ]
+        if logs:
+            await connection.execute(insert(session_events), logs)
         rows.clear()
+        created.clear()
+
+
+async def _move_to_starting(connection: AsyncConnection, ids: Sequence[str], events: int, now: float) -> list[Session]:
+    """Move sessions that are to get so many events each."""
+    mine = sessions.c.id.in_(ids) & sessions.c.state.in_(session_sources(SessionState.STARTING))
+    values = {"state": SessionState.STARTING, "started_at": now, "last_seq": sessions.c.last_seq + events}
+    moved = await connection.execute(update(sessions).where(mine).values(values).returning(*_COLUMNS))
+    return [_session(row) for row in moved.mappings()]
 
 
 async def _one(connection: AsyncConnection, condition: Any) -> Session | None:

@@ -65,6 +65,7 @@ class Controller:
     def __init__(self, launchpad: Launchpad) -> None:
         self._pad = launchpad
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._starts = asyncio.Semaphore(launchpad.settings.starts_at_once)
 
     async def adopt(self) -> None:
         """Reconcile rows and engine after a start: adopt what still runs, mark what is gone, reap what has no row."""
@@ -210,7 +211,8 @@ class Controller:
             await pad.sessions.log(row, [Event("launching", f"{line}\n")], pad.clock())
 
         wanted = self._request(row)
-        await pad.spawner.start(wanted)
+        async with self._starts:
+            await pad.spawner.start(wanted)
         seconds = pad.settings.start_timeout_seconds
         return await answers(pad.spawner, row.name, wanted.base_url, row.token, seconds=seconds, say=say)
 
@@ -289,5 +291,7 @@ class Controller:
 
 
 def _first_events(row: Session) -> list[Event]:
-    found = "Built image, launching...\n" if row.build_id else "Found built image, launching...\n"
-    return [Event("built", found, {"imageName": row.image}), Event("launching", "Launching server...\n")]
+    launching = Event("launching", "Launching server...\n")
+    if row.last_seq:
+        return [launching]
+    return [Event("built", "Built image, launching...\n", {"imageName": row.image}), launching]

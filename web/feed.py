@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from db.event_log import PAGE, LoggedEvent
+from db.event_log import LoggedEvent, Tail
 from db.patience import patiently
 from db.wakeups import Wakeups
 
-#: How often, in seconds, the log is read when nobody says that it has grown.
+#: How often, in seconds, the log is read when nobody says that it has grown: at first, and when it stays silent.
 POLL_SECONDS = 1.0
+LONGEST_POLL_SECONDS = 5.0
+_SLOWER = 1.5
 #: Newest events that are kept for viewers who are up to date; others read the database.
 WINDOW = 5000
 
 
 @dataclass(frozen=True)
 class Source:
-    """A log: its wake-up topic, its events above a number, and whether it has ended."""
+    """A log: its wake-up topic, its events above a number, and the states of its owner in which it has ended."""
 
     topic: str
-    read: Callable[[int], Awaitable[list[LoggedEvent]]]
-    ended: Callable[[], Awaitable[bool]]
+    read: Callable[[int], Awaitable[Tail]]
+    ends: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,22 @@ class Feed:
 
     async def pump(self) -> None:
         """Follow the log until it ends."""
+        pause = POLL_SECONDS
         with self._wakeups.listen(self._source.topic) as log:
             while not self._ended:
-                # Asked before reading: what is written before the end must not be missed.
-                ended = await patiently(self._source.ended)
-                rows = await patiently(lambda: self._source.read(self._last))
-                if rows:
-                    self._window.extend(_line(row) for row in rows)
-                    self._last = rows[-1].seq
-                self._ended = ended and len(rows) < PAGE
-                if rows or self._ended:
-                    self._wake()
-                if not rows and not self._ended:
-                    await log.wait(POLL_SECONDS)
+                tail = await patiently(lambda: self._source.read(self._last))
+                self._take(tail)
+                pause = POLL_SECONDS if tail.events else min(pause * _SLOWER, LONGEST_POLL_SECONDS)
+                if tail.complete and not self._ended:
+                    await log.wait(pause)
+
+    def _take(self, tail: Tail) -> None:
+        if tail.events:
+            self._window.extend(_line(row) for row in tail.events)
+            self._last = tail.events[-1].seq
+        self._ended = tail.complete and (tail.state is None or tail.state in self._source.ends)
+        if tail.events or self._ended:
+            self._wake()
 
     def _wake(self) -> None:
         grown, self._grown = self._grown, asyncio.Event()
@@ -86,7 +91,7 @@ class Feed:
         if after >= self._last:
             return []
         if not self._window or after < self._window[0].seq - 1:
-            return [_line(row) for row in await patiently(lambda: self._source.read(after))]
+            return [_line(row) for row in (await patiently(lambda: self._source.read(after))).events]
         return [line for line in self._window if line.seq > after]
 
 

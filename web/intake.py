@@ -110,6 +110,8 @@ class Intake:
             if not await self.found(wanted.image):
                 await self.sessions.check_room(wanted, self.clock(), self.room)
                 wanted = replace(wanted, build_id=(await self._build_of(wanted.image, resolved)).id)
+            else:
+                wanted = replace(wanted, first=(found_event(wanted.image),))
             return await self.sessions.create(wanted, self.clock(), self.room)
         except QuotaReached as error:
             self.refused(visit, error)
@@ -166,3 +168,8 @@ class Intake:
             allowance=self.rules.allowance(visit.provider, visit.spec),
             launch_event=describe(visit.provider, visit.spec, resolved, visit.origins) if self.logs_launches else None,
         )
+
+
+def found_event(image: str) -> Event:
+    """What a visitor is told first whose image is there."""
+    return Event("built", "Found built image, launching...\n", {"imageName": image})

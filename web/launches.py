@@ -30,10 +30,10 @@ from db.event_log import encode
 from db.events import Event, Failure
 from db.patience import RETRY_SECONDS
 from db.sessions import Session, SessionStore
-from db.states import SessionState
+from db.states import BUILD_ENDS, SESSION_ENDS, SessionState
 from web.event_stream import Emit, frame
 from web.feed import Feeds, Source
-from web.intake import Intake, Visit
+from web.intake import Intake, Visit, found_event
 from web.introductions import Introductions
 from web.line import Line
 
@@ -44,6 +44,11 @@ END = "end"
 
 #: How long, in seconds, a stream waits for a database that went away.
 PATIENCE_SECONDS = 300.0
+#: States in which a session's visitor has nothing more to wait for.
+_SETTLED = SESSION_ENDS | {SessionState.READY}
+
+#: How the event begins after which there is none.
+_TERMINAL = (b'{"phase": "ready"', b'{"phase": "failed"')
 
 _PLACE = re.compile(r"(?P<session>[\w-]{16,32})\.(?:(?P<log>[bs])(?P<seq>\d{1,9})|end)")
 _BUILD_PLACE = re.compile(r"build\.(?P<build>[0-9a-f]{16})\.(?P<seq>\d{1,9})")
@@ -175,8 +180,7 @@ class Launches:
         except QuotaReached:
             image = self.intake.image(resolved)
             if await self.intake.found(image):
-                built = Event("built", "Found built image, launching...\n", {"imageName": image})
-                await emit(frame(END, encode(built).encode()))
+                await emit(frame(END, encode(found_event(image)).encode()))
             raise
 
     async def resumes(self, visit: Visit) -> bool:
@@ -205,12 +209,22 @@ class Launches:
         seen = int(place["seq"]) if place is not None and place["log"] else 0
         if session.build_id and not in_session:
             await self._show(self._build_log(session.build_id), seen, f"{session.id}.b", emit)
+        seen = seen if in_session else await self._show_first(session, emit)
         async with self._told_of_line(session, emit):
-            await self._show(self._session_log(session.id), seen if in_session else 0, f"{session.id}.s", emit)
+            last = await self._show(self._session_log(session.id), seen, f"{session.id}.s", emit)
+        if last.startswith(_TERMINAL):
+            return
         settled = await self.sessions.get(session.id)
         if settled is not None and settled.ready_at is None and settled.error_code is None:
             gone = SessionGone(settled.stop_reason or "The session has ended.", hint="Launch again.")
             await emit(failed(gone, f"{session.id}.end"))
+
+    async def _show_first(self, session: Session, emit: Emit) -> int:
+        """Show what a new session's log begins with, without asking for it; returns how many events that was."""
+        if session.build_id or session.state is not SessionState.PENDING or session.last_seq != 1:
+            return 0
+        await emit(frame(f"{session.id}.s1", encode(found_event(session.image)).encode()))
+        return 1
 
     @contextlib.asynccontextmanager
     async def _told_of_line(self, session: Session, emit: Emit) -> AsyncIterator[None]:
@@ -226,10 +240,10 @@ class Launches:
             await asyncio.gather(telling, return_exceptions=True)
 
     async def _tell_place(self, session: Session, emit: Emit) -> None:
-        # The id leads to the session's log, before its first event: a place that was is nothing to come back to.
+        # The id is that of the last event before: a place that was is nothing to come back to.
         async with contextlib.aclosing(self.line.follow(session.id)) as places:
             async for event in places:
-                await emit(frame(f"{session.id}.s0", encode(event).encode()))
+                await emit(frame(f"{session.id}.s{session.last_seq}", encode(event).encode()))
 
     async def _build_only(self, build: Build, seen: int, emit: Emit) -> None:
         await self._show(self._build_log(build.id), seen, f"build.{build.id}.", emit)
@@ -240,24 +254,21 @@ class Launches:
             last = ended.failure.event()
         await emit(frame(f"build.{build.id}.{ended.last_seq + 1}", encode(last).encode()))
 
-    async def _show(self, log_source: Source, after: int, prefix: str, emit: Emit) -> None:
+    async def _show(self, log_source: Source, after: int, prefix: str, emit: Emit) -> bytes:
+        """Show a log to its end; returns its last event, empty if there was none."""
+        last = b""
         async with self.feeds.feed(log_source) as feed, contextlib.aclosing(feed.follow(after)) as batches:
             async for lines in batches:
                 await emit(b"".join(frame(f"{prefix}{line.seq}", line.data) for line in lines))
+                last = lines[-1].data
+        return last
 
     def _build_log(self, build_id: str) -> Source:
-        async def ended() -> bool:
-            build = await self.builds.get(build_id)
-            return build is None or build.ended
-
-        return Source(build_rows.topic(build_id), lambda after: self.builds.events(build_id, after), ended)
+        return Source(build_rows.topic(build_id), lambda after: self.builds.follow(build_id, after), BUILD_ENDS)
 
     def _session_log(self, session_id: str) -> Source:
-        async def settled() -> bool:
-            session = await self.sessions.get(session_id)
-            return session is None or session.ended or session.state is SessionState.READY
-
-        return Source(session_rows.topic(session_id), lambda after: self.sessions.events(session_id, after), settled)
+        topic = session_rows.topic(session_id)
+        return Source(topic, lambda after: self.sessions.follow(session_id, after), _SETTLED)
 
 
 def failed(error: BinderyError, event_id: str = END) -> bytes:

@@ -1,7 +1,7 @@
 """`make bench`: prints figures and their ratios to baselines measured in the same run; it asserts no times.
 
 `python -m tests.bench [--only PART ...] [--viewers N ...]`; the parts are printed in this order:
-start, idle, resolve, commit, launch, build, docker, kubernetes, viewers, traffic.
+start, idle, resolve, commit, launch, build, rush, docker, kubernetes, viewers, traffic.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.bench.figures import title
 from tests.bench.kubernetes import measure_kubernetes
 from tests.bench.launches import measure_commits, measure_launches, measure_resolving
 from tests.bench.place import Place, plain_environment
+from tests.bench.rush import measure_rushes
 from tests.bench.starts import measure_idle, measure_starts
 from tests.bench.viewers import CROWDS, measure_viewers
 from tests.support.git_server import serve_git
@@ -36,6 +37,7 @@ ON_SERVICE: dict[str, Callable[[Place], Awaitable[None]]] = {
     "commit": measure_commits,
     "launch": measure_launches,
     "build": measure_builds,
+    "rush": measure_rushes,
 }
 PARTS = ("start", *ON_SERVICE, "docker", "kubernetes", "viewers", "traffic")
 

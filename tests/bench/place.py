@@ -45,6 +45,21 @@ class Stream:
         raise SystemExit(f"no {phase} {text!r} in:\n" + "".join(item.event["message"] for item in self.seen))
 
 
+@dataclass(frozen=True)
+class Meter:
+    """The service's use of the machine at one moment."""
+
+    at: float
+    cpu: float
+    resident: float
+
+    @classmethod
+    def read(cls, process: psutil.Process) -> Meter:
+        return cls(
+            asyncio.get_running_loop().time(), sum(process.cpu_times()[:2]), process.memory_info().rss / (1 << 20)
+        )
+
+
 @dataclass
 class Place:
     """The Git server and the folder for everything; `service` runs while a `running` block does."""

@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from tests.bench.figures import duration, say, share, title
-from tests.bench.place import LIMIT_SECONDS, Place
+from tests.bench.place import LIMIT_SECONDS, Meter, Place
+from tests.bench.rush import pulse, tell_health
 
-CROWDS = (100, 1000)
+CROWDS = (100, 1000, 2000)
 #: Lines that the build prints, ten a second; a larger crowd gets more time to arrive.
-LINES = {100: 100, 1000: 200}
+LINES = {100: 100, 1000: 200, 2000: 300}
 POST_BUILD = """#!/bin/sh
 for i in $(seq 1 %d); do echo "tick $(date +%%s.%%N)"; sleep 0.1; done
 exit 1
 """
-
-
-@dataclass(frozen=True)
-class Meter:
-    """The service's use of the machine at one moment."""
-
-    at: float
-    cpu: float
-    resident: float
-
-    @classmethod
-    def read(cls, process: psutil.Process) -> Meter:
-        return cls(
-            asyncio.get_running_loop().time(), sum(process.cpu_times()[:2]), process.memory_info().rss / (1 << 20)
-        )
 
 
 async def measure_viewers(place: Place, crowds: tuple[int, ...] = CROWDS) -> None:
@@ -55,9 +38,10 @@ async def _measure(place: Place, link: str, size: int) -> None:
     )
     assert crowd.stdout is not None
     meters = [before]
+    beats: list[float] = []
     found: dict[str, Any] = {}
     try:
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS), pulse(place) as beats:
             async for line in crowd.stdout:
                 found = json.loads(line)
                 meters.append(Meter.read(place.process))
@@ -67,6 +51,7 @@ async def _measure(place: Place, link: str, size: int) -> None:
         await crowd.wait()
     if len(meters) == 4:
         _print(size, found, meters)
+        tell_health(beats)
     else:
         say("not measured", f"the crowd did not see the build to its end; the service says:\n{place.last_words()}")
 
@@ -86,7 +71,8 @@ def _print(size: int, found: dict[str, Any], meters: list[Meter]) -> None:
     say("from the first to the last viewer who sees the end", duration(found["end_seconds"]))
     say(
         "memory of the service",
-        f"RSS {before.resident:.0f} MiB before, {ending.resident:.0f} with all, {after.resident:.0f} after",
+        f"RSS {before.resident:.0f} MiB before, {ending.resident:.0f} with all, {after.resident:.0f} after; "
+        f"{(ending.resident - before.resident) / size * 1024:.0f} KiB a viewer",
     )
     complete = found["ended"] == size and len(found["lines"]) == 1
     say("each viewer got each line, and the end", f"yes, {found['lines'][0]} lines" if complete else f"NO: {found}")

@@ -162,6 +162,7 @@ async def test_images_of_a_binderhub_are_found_by_its_names(
     repository, name = fresh(git_server)
     commit = repository.commit({"requirements.txt": "tabulate\n", "a.txt": "made before"})
     made = await service.stream(f"gh/{name}/HEAD").read()
+    assert made.last["phase"] == "ready", made.text
     prefix = f"{registry.host}/old/bh-"
     theirs = binderhub_reference(prefix, name.replace("/", "-"), commit)
     engine.run("tag", made.last["image"], theirs)

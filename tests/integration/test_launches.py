@@ -340,9 +340,9 @@ async def test_whoever_has_to_wait_is_told_where_it_stands(tmp_path: Path) -> No
         await first.end()
         (running,) = await stage.sessions.unfinished()
         second = stage.visit()
-        await second.seen(1)
+        await second.seen(2)
         third = stage.visit()
-        await third.seen(1)
+        await third.seen(2)
         assert second.events[-1][1]["position"] == 1
         assert {**third.events[-1][1], "message": ""} == {"phase": "waiting", "message": "", "position": 2, "ahead": 1}
         assert third.events[-1][1]["message"] == "All places are taken. You are number 2 in line.\n"
@@ -366,7 +366,8 @@ async def test_whoever_has_to_wait_is_told_where_it_stands(tmp_path: Path) -> No
         await stage.sessions.advance(started, SessionState.READY, [ready], 6.0, ready_at=6.0)
         await returned.end()
         assert returned.phases == ["waiting", "launching", "ready"]
-        await third.seen(2)
+        await third.seen(3)
+        assert third.phases == ["built", "waiting", "waiting"]
         assert third.events[-1][1]["position"] == 1
         await third.leave()
 
