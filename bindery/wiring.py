@@ -380,7 +380,8 @@ def _site(parts: Parts, launches: Launches, door: Doorkeeper, notice: str, token
     over_rows = RecordPages(settings, stored.database, stored.wakeups, launches, health, door, token)
     reporter = over_rows.reporter()
     known = _pages(parts, door, notice)
-    known = replace(known, preview=over_rows.preview(known).show)
+    plans = over_rows.preview(known)
+    known = replace(known, preview=plans.show)
     return Site(
         base_url=base_url(settings),
         launches=launches,
@@ -392,7 +393,17 @@ def _site(parts: Parts, launches: Launches, door: Doorkeeper, notice: str, token
         },
         pages=known,
         documents=stored.documents,
-        api=Api(base_url(settings), launches, health, __version__, token, door, Diagnoses(stored.builds), reporter),
+        api=Api(
+            base_url=base_url(settings),
+            launches=launches,
+            health=health,
+            version=__version__,
+            operator_token=token,
+            doorkeeper=door,
+            diagnoses=Diagnoses(stored.builds),
+            reporter=reporter,
+            understood=plans.understood,
+        ),
         doorkeeper=door,
         operator_token=token,
         cors_allow_origin=settings.cors_allow_origin,

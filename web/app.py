@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import structlog
@@ -14,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from bindery.errors import BinderyError, InternalError, MethodRefused, NotFound
+from bindery.errors import BinderyError, InternalError, MethodRefused, NotFound, RequestRefused
 from db.documents import DocumentStore
-from web import documents, pages
+from web import api_page, documents, pages
 from web.api import Api, api_router, problems
+from web.api.description import describe
 from web.api.routes import PREFIX
 from web.doorkeeper import Doorkeeper
 from web.front import Front, cross_origin
@@ -57,25 +59,34 @@ def create_app(site: Site) -> ASGIApp:
     app = FastAPI(
         title="Bindery",
         version=site.api.version,
-        description="Builds, logs, sessions and images of this service as records. POST creates, GET only reads.",
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{prefix}openapi.json",
     )
+    app.openapi = cache(lambda: describe(app, prefix))  # type: ignore[method-assign]
     app.include_router(api_router(site.api), prefix=site.base_url.rstrip("/"))
     app.add_exception_handler(BinderyError, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.include_router(_protocol(site), prefix=site.base_url.rstrip("/"), include_in_schema=False)
+    app.include_router(api_page.router(site.pages, prefix, app.openapi))
     app.include_router(documents.router(site.pages, site.documents))
     for router in site.routers:
         app.include_router(router)
     app.include_router(pages.router(site.pages))
+    app.add_exception_handler(400, lambda request, error: _unreadable(site, request))
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
     app.add_exception_handler(405, lambda request, error: _refused(site, request, error))
     app.add_exception_handler(Exception, lambda request, error: _broken(site, request, error))
     headers = cross_origin(site.cors_allow_origin)
     streams = Streams(site.base_url, site.launches, site.doorkeeper, site.operator_token, headers)
     return Front(app, streams, site.pages, headers)
+
+
+def _unreadable(site: Site, request: Request) -> Response:
+    told = RequestRefused("The request cannot be read.", hint="Send text in UTF-8.")
+    if request.url.path.startswith(site.base_url + PREFIX):
+        return problems.answer(told)
+    return pages.error_page(site.pages, request, told)
 
 
 def _not_found(site: Site, request: Request) -> Response:

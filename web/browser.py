@@ -17,6 +17,8 @@ from starlette.responses import Response
 COOKIE = "bindery-browser"
 #: Where the cookie is sent, below the service's address: where it is set, where launches begin, where they are listed.
 PATHS = ("v2", "build", "sessions")
+#: How a program says the secret that it finds its own sessions again by.
+CLIENT_HEADER = "Bindery-Client"
 _LIFE_SECONDS = 30 * 86400
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,64}")
 
@@ -31,6 +33,12 @@ def browser_of(request: Request) -> str | None:
     """What the rows know the browser by."""
     secret = secret_of(request)
     return hashlib.sha256(secret.encode()).hexdigest() if secret else None
+
+
+def client_of(request: Request) -> str | None:
+    """What the rows know a program by that says its own secret; cookies are for browsers, and never sent there."""
+    given = request.headers.get(CLIENT_HEADER, "")
+    return hashlib.sha256(given.encode()).hexdigest() if _SECRET.fullmatch(given) else None
 
 
 def remember(request: Request, response: Response, base_url: str) -> Response:

@@ -25,7 +25,7 @@ from web.visitor import client_ip
 _FOR_ALL = ("health", "versions", "static/", "badge", "assets/", "favicon", "logo_social.png")
 
 #: What scripts of other sites may send, and what they may read beside the answer itself.
-_ASKED = "accept, authorization, cache-control, content-type, last-event-id, x-xsrftoken"
+_ASKED = "accept, authorization, bindery-client, cache-control, content-type, last-event-id, x-xsrftoken"
 _TOLD = "location, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"
 
 

@@ -94,12 +94,13 @@ class PreviewPage:
             operator=is_operator(request, self.operator_token),
         )
         try:
-            found = await self._understood(request, visit)
+            found = await self.understood(request, visit)
         except BinderyError as error:
             return error_page(self.pages, request, error, actions=_again(request, visit))
         return self._render(request, provider, spec, found)
 
-    async def _understood(self, request: Request, visit: Visit) -> Understood:
+    async def understood(self, request: Request, visit: Visit) -> Understood:
+        """What is known of a visit's repository. Its plan is asked for if need be, and waited for a short while."""
         resolved = await self.intake.resolve(visit)
         reference = self.intake.image(resolved)
         image = await self.intake.images.get(reference)

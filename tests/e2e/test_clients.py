@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from bindery.process import run
 from tests.support.browser import browser as chromium
 from tests.support.git_server import GitServer
 from tests.support.journal import Journal, journal
 from tests.support.needs import need
 from tests.support.npm import installed, packed
-from tests.support.service import Service
+from tests.support.service import Service, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 #: What is run in the session: its output proves that the repository's own files and packages are there.
 CODE = "import six, pathlib; print(six.__name__, pathlib.Path('data.txt').read_text().upper())"
 OUTPUT = "six FROM THE REPOSITORY"
@@ -113,6 +117,32 @@ async def test_thebe_runs_the_cells_of_an_article(public: Service, repository: s
         await page.goto(site.url)
     await page.get_by_role("button", name="run", exact=True).first.click()
     await expect(page.get_by_text(OUTPUT)).to_be_visible(timeout=60_000)
+
+
+async def test_a_shell_script_launches(public: Service, repository: str) -> None:
+    need(shutil.which("curl") is not None, "curl: apt-get install curl")
+    done = await run(
+        [EXAMPLES / "launch.sh", public.url, f"gh/{repository}/HEAD"], env=environment(), timeout_seconds=120
+    )
+    assert done.returncode == 0, done.stderr
+    address = done.stdout.decode().strip()
+    assert address.startswith(f"{public.url}user/")
+    async with aiohttp.ClientSession() as client, client.get(address, allow_redirects=True) as answer:
+        assert answer.status == 200
+    assert b"Found built image" in done.stderr or b"Environment" in done.stderr
+    failed = await run([EXAMPLES / "launch.sh", public.url, "gh/no/such/HEAD"], env=environment(), timeout_seconds=60)
+    assert failed.returncode == 1
+    assert b"public" in failed.stderr
+
+
+async def test_a_python_program_runs_code(public: Service, git_server: GitServer, repository: str) -> None:
+    argv = [sys.executable, EXAMPLES / "run_code.py", public.url]
+    done = await run([*argv, f"{git_server.url}/{repository}", CODE], env=environment(), timeout_seconds=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().strip() == OUTPUT
+    failed = await run([*argv, "nonsense", CODE], env=environment(), timeout_seconds=60)
+    assert failed.returncode == 1
+    assert b"is not a repository's address" in failed.stderr
 
 
 BINDERHUB_CLIENT = """

@@ -11,6 +11,7 @@ from builder import diagnosis
 from db.builds import Build
 from db.images import ImageRecord
 from db.sessions import Session
+from web.preview import Understood
 
 
 class Wish(BaseModel):
@@ -87,6 +88,33 @@ _BUILD_FIELDS = (
     "environment_key",
     *("created_at", "started_at", "finished_at"),
 )
+
+
+class PlanRecord(BaseModel):
+    """How a repository is understood. With neither `plan` nor `failure` it is still being read."""
+
+    provider: str
+    spec: str = Field(description="The spec with the commit it was resolved to.")
+    repo_url: str
+    ref: str = Field(description="The commit.")
+    ref_url: str
+    plan: dict[str, Any] | None = Field(description="What a build does.")
+    notes: list[str] = Field(description="Warnings of this service's engine.")
+    failure: Failure | None = Field(description="What such a build would end with.")
+    image_built: bool
+    environment_built: bool
+
+    @classmethod
+    def of(cls, found: Understood) -> PlanRecord:
+        """The record of what is known."""
+        return cls(
+            **{name: getattr(found.resolved, name) for name in ("provider", "spec", "repo_url", "ref", "ref_url")},
+            plan=dict(found.plan) if found.plan is not None else None,
+            notes=list(found.notes),
+            failure=Failure(**found.failure.__dict__) if found.failure else None,
+            image_built=found.image is not None,
+            environment_built=found.environment is not None,
+        )
 
 
 class LogLine(BaseModel):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
@@ -16,17 +16,23 @@ from bindery.errors import NotAllowed, NotFound
 from db.builds import Build
 from db.sessions import Session
 from web.api.link_routes import add_links
-from web.api.models import BuildRecord, Diagnosis, Image, Problem, SessionRecord, Status, Wish
+from web.api.models import BuildRecord, Diagnosis, Image, PlanRecord, Problem, SessionRecord, Status, Wish
+from web.browser import CLIENT_HEADER, client_of
 from web.diagnoses import Diagnoses, report_url
 from web.doorkeeper import Doorkeeper
 from web.event_stream import EventStream
 from web.health import Health
 from web.intake import Visit
 from web.launches import Launches
+from web.preview import Understood
 from web.service_report import Reporter
 from web.visitor import client_ip, is_operator, launch_host, origins
 
 PREFIX = "api/v1/"
+
+#: How many sessions of one client are listed.
+MOST_LISTED = 100
+_CLIENT = "a secret of your own, 32 to 64 letters, digits, - and _, that was sent when the sessions were created"
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
 
@@ -43,23 +49,29 @@ class Api:
     doorkeeper: Doorkeeper
     diagnoses: Diagnoses
     reporter: Reporter
+    understood: Callable[[Request, Visit], Awaitable[Understood]]
 
     def address(self, request: Request) -> str:
         """The API's own address, as the client wrote it."""
         return launch_host(request, self.base_url) + PREFIX
 
-    async def visit(self, request: Request, wish: Wish) -> Visit:
-        """The wish as the event stream's own request, counted like that. Raises `RateLimitExceeded`."""
-        visit = Visit(
+    async def counted(self, request: Request, wish: Wish) -> Visit:
+        """The wish, counted like a request for the event stream. Raises `RateLimitExceeded`."""
+        visit = self.visit(request, wish)
+        self.doorkeeper.refuse_if_exceeded(await self.doorkeeper.admit(request, visit))
+        return visit
+
+    def visit(self, request: Request, wish: Wish) -> Visit:
+        """The wish as a request for the event stream would say it."""
+        return Visit(
             provider=wish.provider,
             spec=wish.spec.rstrip("/"),
             launch_host=launch_host(request, self.base_url),
             client_ip=client_ip(request),
             operator=is_operator(request, self.operator_token),
             origins=origins(request),
+            browser=client_of(request),
         )
-        self.doorkeeper.refuse_if_exceeded(await self.doorkeeper.admit(request, visit))
-        return visit
 
     def only_operator(self, request: Request) -> None:
         """Raise `NotAllowed` for everybody else."""
@@ -72,6 +84,7 @@ def api_router(api: Api) -> APIRouter:
     router = APIRouter(prefix="/" + PREFIX.rstrip("/"), responses=_PROBLEMS)
     _builds(router, api)
     _sessions(router, api)
+    _plans(router, api)
     _service(router, api)
     add_links(router, api.base_url, api.launches.intake.resolver.providers)
     return router
@@ -83,7 +96,7 @@ def _builds(router: APIRouter, api: Api) -> None:
     @router.post("/builds", status_code=201, tags=["builds"])
     async def create_build(request: Request, wish: Wish, response: Response) -> BuildRecord:
         """Ask for an image: begins its build, or finds the one that runs or made it."""
-        build = await launches.intake.request_build(await api.visit(request, wish))
+        build = await launches.intake.request_build(await api.counted(request, wish))
         record = BuildRecord.of(build, api.address(request))
         response.headers["Location"] = f"{api.address(request)}builds/{build.id}"
         return record
@@ -131,11 +144,30 @@ def _sessions(router: APIRouter, api: Api) -> None:
     launches = api.launches
 
     @router.post("/sessions", status_code=201, tags=["sessions"])
-    async def create_session(request: Request, wish: Wish, response: Response) -> SessionRecord:
+    async def create_session(
+        request: Request,
+        wish: Wish,
+        response: Response,
+        client: Annotated[str | None, Header(alias=CLIENT_HEADER, description=_CLIENT)] = None,
+    ) -> SessionRecord:
         """Ask for a session; its image is built first if need be. Ask again for the record until it is ready."""
-        session = await launches.intake.request_session(await api.visit(request, wish))
+        session = await launches.intake.request_session(await api.counted(request, wish))
         response.headers["Location"] = f"{api.address(request)}sessions/{session.id}"
         return SessionRecord.of(session)
+
+    @router.get("/sessions", tags=["sessions"])
+    async def list_sessions(
+        request: Request,
+        client: Annotated[str | None, Header(alias=CLIENT_HEADER, description=_CLIENT)] = None,
+    ) -> list[SessionRecord]:
+        """Your sessions that have not ended, the newest first; all of them for the operator, without their tokens."""
+        if mine := client_of(request):
+            rows = await launches.sessions.of_browser(mine, MOST_LISTED)
+            return [SessionRecord.of(row) for row in rows if not row.ended]
+        if not is_operator(request, api.operator_token):
+            raise NotAllowed("Whose sessions to list is not said.", hint=f"Send the header {CLIENT_HEADER}: {_CLIENT}")
+        rows = (await launches.sessions.unfinished())[::-1]
+        return [SessionRecord.of(row).model_copy(update={"token": None}) for row in rows]
 
     @router.get("/sessions/{session_id}", tags=["sessions"])
     async def read_session(session_id: str) -> SessionRecord:
@@ -150,6 +182,21 @@ def _sessions(router: APIRouter, api: Api) -> None:
         """End a session. A build that nobody else waits for is cancelled."""
         await launches.stop(await _session(api, session_id), "It was ended by its visitor.")
         return SessionRecord.of(await _session(api, session_id))
+
+
+def _plans(router: APIRouter, api: Api) -> None:
+    pending: dict[int | str, dict[str, Any]] = {
+        202: {"model": PlanRecord, "description": "The plan is being made: ask again."}
+    }
+
+    @router.post("/plans", tags=["plans"], responses=pending)
+    async def read_plan(request: Request, wish: Wish, response: Response) -> PlanRecord:
+        """What a build would do, without building. After 202 ask again: the plan of a new commit takes a moment."""
+        found = await api.understood(request, api.visit(request, wish))
+        if found.plan is None and found.failure is None:
+            response.status_code = 202
+            response.headers["Retry-After"] = "3"
+        return PlanRecord.of(found)
 
 
 def _service(router: APIRouter, api: Api) -> None:
