@@ -74,8 +74,7 @@ class Jobs:
             if problem.answer == MISSING:
                 return
             raise
-        if not holders(left):
-            await self._remove("jobs", name, left["metadata"]["resourceVersion"])
+        await self._remove_unheld(left)
 
     async def reap(self, running: Collection[str]) -> None:
         """Remove the Jobs that no running build holds, and Secrets that belong to no Job."""
@@ -121,8 +120,16 @@ class Jobs:
     async def _patch(self, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         return await ask(self.cluster, "PATCH", self.cluster.path(kind, name), body=body, content_type=_MERGE)
 
-    async def _remove(self, kind: str, name: str, version: str = "") -> None:
-        """Remove something; what is gone already, or was taken by somebody else since `version`, is no error."""
+    async def _remove_unheld(self, found: dict[str, Any] | None) -> None:
+        """Remove a Job unless somebody holds it; it may change meanwhile, as it does when it ends."""
+        while found is not None and not holders(found):
+            name = found["metadata"]["name"]
+            if await self._remove("jobs", name, found["metadata"]["resourceVersion"]):
+                return
+            found = await find(self.cluster, "jobs", name)
+
+    async def _remove(self, kind: str, name: str, version: str = "") -> bool:
+        """Remove something; False when it has changed since `version`. What is gone already is no error."""
         body: dict[str, Any] = {"propagationPolicy": "Background"}
         if version:
             body["preconditions"] = {"resourceVersion": version}
@@ -131,6 +138,8 @@ class Jobs:
         except ClusterRefused as problem:
             if problem.answer not in (MISSING, CONFLICT):
                 raise
+            return problem.answer == MISSING
+        return True
 
 
 def holders(found: dict[str, Any]) -> list[str]:

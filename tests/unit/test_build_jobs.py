@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from bindery.errors import BuildOutOfMemory, BuildTimedOut, EngineUnavailable
+from bindery.cluster import Cluster
+from bindery.errors import BuildOutOfMemory, BuildTimedOut, ClusterRefused, EngineUnavailable
 from bindery.settings import BuildBackEnd, KubernetesSettings
 from builder.engines import kubernetes_status as status
 from builder.engines.kubernetes_job import HOLD, Parcel, job, job_name, secret
-from builder.engines.kubernetes_jobs import holders
+from builder.engines.kubernetes_jobs import Jobs, holders
 from builder.engines.kubernetes_placement import ranked, with_preference
 from builder.job import buildah, buildkit, cache, memory
 from builder.job.back_end import Site
@@ -311,3 +312,33 @@ def pod(
             },
         }
     )
+
+
+class JobEndsMeanwhile(Cluster):
+    """A cluster in which the Job changes just before it is removed, and may be held by another build then."""
+
+    def __init__(self, taken: bool) -> None:
+        super().__init__(KubernetesSettings(namespace="builds"))
+        self.taken = taken
+        self.version = 1
+        self.there = True
+
+    async def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        """What the API says of the one Job that there is."""
+        if method == "DELETE":
+            if more["body"]["preconditions"]["resourceVersion"] != str(self.version):
+                raise ClusterRefused("the object has been modified", answer=409, reason="Conflict")
+            self.there = False
+            return {}
+        held = {f"{HOLD}another": "wanted"} if self.taken and method == "GET" else {}
+        answer = {"metadata": {"name": "job", "resourceVersion": str(self.version), "annotations": held}}
+        if method == "PATCH":
+            self.version += 1
+        return answer
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_job_that_ends_as_it_is_released_is_removed_unless_it_was_taken(taken: bool) -> None:
+    cluster = JobEndsMeanwhile(taken)
+    await Jobs(cluster, KubernetesSettings()).release("job", "b1")
+    assert cluster.there == taken
