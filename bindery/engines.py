@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -224,5 +225,8 @@ def reaching(settings: Settings) -> dict[str, str]:
 
 
 def _instance(settings: Settings) -> str:
-    """Tells the containers of this data directory from those of other services on the same engine."""
-    return hashlib.sha256(str(settings.data_dir).encode()).hexdigest()[:12]
+    """Tells the containers of this service from those of others on the same engine, by what all its processes share."""
+    database = urlsplit(settings.database.url.get_secret_value())
+    # Not by the login, which may change.
+    shared = f"{database.netloc.rpartition('@')[2]}{database.path}"
+    return hashlib.sha256((shared or str(settings.data_dir)).encode()).hexdigest()[:12]

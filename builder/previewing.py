@@ -71,7 +71,10 @@ class Previewer:
                     preview = await desk.previews.claim(2 * desk.settings.timeout_seconds, desk.clock())
                     if preview is not None:
                         await self.make(preview)
-                except (DatabaseUnavailable, OperationalError, OSError, LeaseLost):
+                except DatabaseUnavailable as error:
+                    log.warning("preview.store_failed", message=error.message)
+                    preview = None
+                except (OperationalError, OSError, LeaseLost):
                     log.exception("preview.store_failed")
                     preview = None
                 if preview is None:
