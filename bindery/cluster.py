@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -94,16 +94,25 @@ class Cluster:
         said = await self._answered("GET", path, query, None, "application/json")
         return said.decode(errors="replace")
 
-    async def lines(self, path: str, *, query: Mapping[str, str], silent_seconds: float) -> AsyncGenerator[bytes, None]:
+    async def lines(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        silent_seconds: float,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[bytes, None]:
         """A stream's lines, such as those of a watch or of a log that is followed.
 
-        It ends when the API ends it, and with `EngineUnavailable` when nothing came for `silent_seconds`.
+        It ends when the API ends it, and with `EngineUnavailable` when nothing came for `silent_seconds`. `on_open` is
+        called when the API has agreed to it, which may be long before the first line.
         """
         limits = aiohttp.ClientTimeout(sock_connect=self._settings.request_timeout_seconds, sock_read=silent_seconds)
         try:
             answer = await self._send("GET", path, query, None, "application/json", limits)
             try:
                 await _accept(answer)
+                on_open()
                 async for line in answer.content:
                     yield line
             finally:

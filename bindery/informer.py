@@ -73,7 +73,6 @@ class Watch:
                     async with aclosing(self._all()) as found:
                         async for change in found:
                             yield change
-                self.broken = False
                 async with aclosing(self._watched()) as happening:
                     async for change in happening:
                         wait = WAIT_SECONDS[0]
@@ -87,6 +86,9 @@ class Watch:
             except BinderyError as error:
                 await self._rest(error, wait)
                 wait = min(wait * 2, WAIT_SECONDS[1])
+
+    def _answered(self) -> None:
+        self.broken = False
 
     async def _rest(self, error: BinderyError, seconds: float) -> None:
         if not self.broken:
@@ -105,6 +107,7 @@ class Watch:
                 break
             query = {**query, "continue": further}
         self._version = page["metadata"]["resourceVersion"]
+        self._answered()
         yield Change({}, listed=True)
 
     async def _watched(self) -> AsyncGenerator[Change, None]:
@@ -116,7 +119,8 @@ class Watch:
             "resourceVersion": self._version,
             "timeoutSeconds": str(seconds),
         }
-        lines = self._cluster.lines(self._path, query=query, silent_seconds=seconds + SILENT_SECONDS)
+        silent = seconds + SILENT_SECONDS
+        lines = self._cluster.lines(self._path, query=query, silent_seconds=silent, on_open=self._answered)
         async with aclosing(lines):
             async for line in lines:
                 event = json.loads(line)

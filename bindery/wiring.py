@@ -454,16 +454,23 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
 
 
 def _writing(watching: Collection[str], activity: Activity, stored: Rows) -> Work:
+    async def write_once() -> None:
+        try:
+            await activity.write(stored.sessions)
+            await stored.sessions.watched(list(watching), time.time())
+        except DatabaseUnavailable as error:
+            log.warning("activity.write_failed", message=error.message)
+        except Exception:
+            log.exception("activity.write_failed")
+
     async def write() -> None:
-        while True:
-            await asyncio.sleep(WRITE_SECONDS)
-            try:
-                await activity.write(stored.sessions)
-                await stored.sessions.watched(list(watching), time.time())
-            except DatabaseUnavailable as error:
-                log.warning("activity.write_failed", message=error.message)
-            except Exception:
-                log.exception("activity.write_failed")
+        try:
+            while True:
+                await asyncio.sleep(WRITE_SECONDS)
+                await write_once()
+        finally:
+            # Whoever decides on idle sessions after us must know what we saw.
+            await asyncio.shield(write_once())
 
     return write
 

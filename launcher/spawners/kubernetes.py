@@ -66,6 +66,7 @@ class KubernetesSpawner:
 
     def __init__(self, settings: KubernetesSettings, limits: SessionSettings, *, allow_origin: str = "") -> None:
         self.cluster = Cluster(settings)
+        self.settings = settings
         self._place = Place(settings, limits, allow_origin)
         self._asked: dict[str, _Asked] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -88,6 +89,11 @@ class KubernetesSpawner:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    @property
+    def instance(self) -> str:
+        """The service that the pods belong to."""
+        return self.settings.instance
+
     async def start(self, request: SessionRequest) -> None:
         """Ask for a server; its pod is known to the cluster when this returns."""
         name = self._name(request.name)
@@ -95,7 +101,7 @@ class KubernetesSpawner:
             raise SessionFailed(f"No session can be called {request.name!r}.", hint="")
         async with self._lock(name), _told("The session's pod could not be made."):
             if name not in self._asked:
-                settings = self._place.settings
+                settings = self.settings
                 steps = Steps(request.image, settings.schedule_timeout_seconds, settings.pull_timeout_seconds)
                 self._asked[name] = _Asked(request, steps)
             uid = await self._patiently(request, name)
@@ -151,7 +157,7 @@ class KubernetesSpawner:
         return redacted(text, asked.request.token if asked is not None else "")
 
     def _name(self, session: str) -> str | None:
-        return pod_name(self._place.settings.instance, session)
+        return pod_name(self.instance, session)
 
     def _lock(self, pod: str) -> asyncio.Lock:
         return self._locks.setdefault(pod, asyncio.Lock())
@@ -216,7 +222,7 @@ class KubernetesSpawner:
                 return None
             raise
         labels = found["metadata"].get("labels", {})
-        if labels.get(INSTANCE_LABEL) != self._place.settings.instance:
+        if labels.get(INSTANCE_LABEL) != self.instance:
             raise SessionFailed(f"The cluster has another pod that is called {name}.", hint="Launch again.")
         return found
 
