@@ -153,8 +153,8 @@ def _link(text: str, known: Mapping[str, Provider]) -> Target | None:
         return None
     repo, ref = shown(found["spec"], provider)
     query = {name: values[0] for name, values in parse_qs(found["query"] or "").items()}
-    file = query.get("labpath") or query.get("filepath") or ""
-    return Target(provider["id"], repo, ref, file or query.get("urlpath", ""), "file" if file else "url")
+    file, url = query.get("labpath") or query.get("filepath") or "", query.get("urlpath", "")
+    return Target(provider["id"], repo, ref, file or url, "url" if url and not file else "file")
 
 
 def _host(text: str, providers: Sequence[Provider]) -> Provider | None:

@@ -28,7 +28,7 @@ from builder.providers import ORDER, providers
 from tests.support.link_vectors import ADDRESSES
 from tests.support.needs import need
 from tests.support.provider_world import encoded
-from web.links import launch_path
+from web.links import Target, launch_path, shown
 from web.pasted import RULES, recognise
 
 _REAL = providers(ProviderSettings(), GuardedClient(Guard(allow_private=False, timeout_seconds=1)))
@@ -103,6 +103,50 @@ def test_a_quoted_name_stays_one_segment(text: str) -> None:
         # Slashes around a repository's name are forgiven.
         assert unquote(segment).strip("/") in parsed.repo_url
         assert ".." not in parsed.repo_url.split("/")
+
+
+_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(
+    lambda name: not name.endswith(".git")
+)
+_REFS = st.lists(st.from_regex(r"[A-Za-z0-9_#é+&][A-Za-z0-9_%é-]{0,6}", fullmatch=True), min_size=1, max_size=3).map(
+    "/".join
+)
+_OWNED = st.tuples(_NAMES, _NAMES).map("/".join)
+_REPOSITORIES: dict[str, st.SearchStrategy[str]] = {
+    **dict.fromkeys(("gh", "bitbucket", "codeberg"), _OWNED),
+    "gl": st.lists(_NAMES, min_size=2, max_size=4).map("/".join),
+    "git": _OWNED.map("https://git.example.org/{}".format),
+    "hf": st.tuples(st.sampled_from(["", "spaces/", "datasets/"]), _OWNED)
+    .map("".join)
+    .filter(lambda name: name.count("/") == 2 or not name.startswith(("spaces/", "datasets/", "models/"))),
+    "zenodo": st.integers(1, 10**9).map("10.5281/zenodo.{}".format),
+    "figshare": st.integers(1, 10**9).map("10.6084/m9.figshare.{}.v1".format),
+    "dataverse": _NAMES.map("10.7910/DVN/{}".format),
+    "hydroshare": st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
+    "osf": st.from_regex(r"[a-z0-9]{5}", fullmatch=True),
+    "swh": st.from_regex(r"swh:1:(rev|dir|rel|snp):[0-9a-f]{40}", fullmatch=True),
+    "ckan": _NAMES.map("https://data.example.org/dataset/{}".format),
+    "invenio": _NAMES.map("data.example.org/records/{}".format),
+    "gist": st.tuples(_NAMES, st.from_regex(r"[0-9a-f]{32}", fullmatch=True)).map("/".join),
+}
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(_REPOSITORIES)), path=st.sampled_from(["", "a b/c.ipynb", "ü.md"]))
+def test_a_link_says_again_what_it_was_made_of(data: st.DataObject, name: str, path: str) -> None:
+    display = _REAL[name].display
+    repo = data.draw(_REPOSITORIES[name])
+    ref = data.draw(st.just("f" * 40) if name == "gist" else _REFS) if display["ref"]["enabled"] else ""
+    target = Target(name, repo, ref, path)
+    link = launch_path(target, display)
+    parsed = _REAL[name].parse(link.partition("?")[0].split("/", 2)[2])
+    assert not ref or parsed.ref == ref
+    displays = [each.display for each in _REAL.values()]
+    assert recognise(f"https://bindery.example.org/{link}", displays) == target
+    assert shown(parsed.spec, display) == (repo, ref)
+
+
+def test_every_provider_is_in_the_round() -> None:
+    assert set(_REPOSITORIES) == set(ORDER)
 
 
 class TestRegistration:

@@ -35,8 +35,8 @@ function linked(text, known) {
   if (!provider || !matches(provider.spec.validateRegex, found.spec)) return null;
   const query = new URLSearchParams(found.query ?? "");
   const file = query.get("labpath") || query.get("filepath") || "";
-  const path = file || (query.get("urlpath") ?? "");
-  return { provider: provider.id, ...shown(found.spec, provider), path, open_as: file ? "file" : "url" };
+  const url = query.get("urlpath") ?? "";
+  return { provider: provider.id, ...shown(found.spec, provider), path: file || url, open_as: url && !file ? "url" : "file" };
 }
 
 function shown(spec, provider) {
