@@ -103,3 +103,30 @@ async def test_no_more_sessions_than_allowed(impatient: Service, git_server: Git
     assert refused.last["code"] == "quota_reached"
     assert refused.last["message"] == "Too many users on this BinderHub! Try again soon.\n"
     assert refused.last["retryable"] is True
+
+
+async def test_whoever_waits_in_line_gets_the_place_that_becomes_free(
+    shared: Service, git_server: GitServer, data_dir: Path
+) -> None:
+    if shared.process is not None:
+        await shared.stop()
+    settings = {"BINDERY_SESSION__MAX_TOTAL": "1", "BINDERY_LIMITS__MOST_WAITING": "1"}
+    service = Service(data_dir, environment(git_server, **settings))
+    await service.start()
+    try:
+        link = await repository(git_server)
+        wish = {"provider": "gh", "spec": link.removeprefix("gh/")}
+        assert (await service.stream(link).read()).last["phase"] == "ready"
+        waiting = await service.stream(link).read("You are number 1 in line.")
+        assert {**waiting.last, "message": ""} == {"phase": "waiting", "message": "", "position": 1, "ahead": 0}
+        assert (await service.stream(link).read()).last["code"] == "quota_reached"
+        async with aiohttp.ClientSession() as client:
+            async with client.post(f"{service.url}api/v1/sessions", json=wish) as refused:
+                assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+            # The line outlives the service; the process engine's sessions do not, so there is a place now.
+            await service.stop()
+            await service.start()
+            again = await service.stream(link, waiting.ids[-1]).read()
+        assert again.last["phase"] == "ready"
+    finally:
+        await service.stop()
