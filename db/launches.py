@@ -72,9 +72,9 @@ class Popular:
     count: int
 
 
-async def record(connection: AsyncConnection, launch: Launch) -> None:
-    """Keep a launch that has just ended; each session's launch ends once."""
-    await connection.execute(insert(launches).values(**launch.__dict__))
+async def record(connection: AsyncConnection, *ended: Launch) -> None:
+    """Keep launches that have just ended; each session's launch ends once."""
+    await connection.execute(insert(launches), [launch.__dict__ for launch in ended])
 
 
 class LaunchStore:

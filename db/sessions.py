@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bindery.errors import QuotaReached
-from db import admission, event_log, launches, seats
+from db import admission, batch, event_log, launches, seats
 from db.admission import Claim
 from db.batch import Batch
 from db.engine import Database
@@ -262,6 +262,29 @@ class SessionStore:
         """Move to `failed`, with the protocol's terminal event."""
         values = {f"error_{name}": value for name, value in failure.__dict__.items()}
         return await self.advance(session, SessionState.FAILED, [failure.event()], now, **values)
+
+    async def fail_all(self, failing: Sequence[Session], failure: Failure, now: float) -> None:
+        """Move all of these that may to `failed`, for the same reason; a crowd waits for one transaction in turn."""
+        for start in range(0, len(failing), batch.MOST):
+            await self._fail_together([each.id for each in failing[start : start + batch.MOST]], failure, now)
+        self._wakeups.notify(PENDING)
+
+    async def _fail_together(self, ids: Sequence[str], failure: Failure, now: float) -> None:
+        state = SessionState.FAILED
+        values = {f"error_{name}": value for name, value in failure.__dict__.items()}
+        values |= {"state": state, "finished_at": now, "last_seq": sessions.c.last_seq + 1}
+        mine = sessions.c.id.in_(ids) & sessions.c.state.in_(session_sources(state))
+        async with self._database.write() as connection:
+            await _lock(connection, mine)
+            rows = await connection.execute(update(sessions).where(mine).values(values).returning(*_COLUMNS))
+            moved = [_session(row) for row in rows.mappings()]
+            if not moved:
+                return
+            last = [event_log.rows(session_events, row.id, row.last_seq, [failure.event()], now)[0] for row in moved]
+            await connection.execute(insert(session_events), last)
+            await launches.record(connection, *(ended for row in moved if (ended := _launch(row, now)) is not None))
+        for row in moved:
+            self._wakeups.notify(topic(row.id))
 
     async def log(self, session: Session, events: Sequence[Event], now: float) -> None:
         """Add events to a session that has not ended."""

@@ -126,17 +126,24 @@ class Controller:
         builds = await self._builds_of(rows)
         now = pad.clock()
         startable = []
+        failing: dict[str, list[Session]] = {}
         for row in rows:
             decision = decide(row, builds, pad.activity.seen, pad.settings, now)
             if decision.action is Action.START:
                 startable.append(row)
+            elif decision.action is Action.FAIL:
+                failing.setdefault(row.build_id or "", []).append(row)
             elif decision.action is not Action.WAIT:
-                self._begin(row, self._act(row, decision, builds))
+                self._begin(row, self._act(row, decision))
             elif row.state is SessionState.READY:
                 self._begin(row, self._check(row))
             elif row.state is SessionState.STARTING:
                 # Ours would be busy: another controller, or we before the database went away, left it like that.
                 self._begin(row, self._launch(row))
+        for build_id, waiting in failing.items():
+            failure = builds[build_id].failure
+            assert failure is not None
+            await pad.sessions.fail_all(waiting, failure, now)
         if startable:
             await self._start(sorted(startable, key=lambda row: came_at(row, builds)))
 
@@ -159,17 +166,13 @@ class Controller:
         except Exception:
             log.exception("session.action_failed", session=row.name)
 
-    async def _act(self, row: Session, decision: Decision, builds: dict[str, Build]) -> None:
+    async def _act(self, row: Session, decision: Decision) -> None:
         pad = self._pad
         match decision.action:
             case Action.STOP:
                 await self._stop(row, decision.reason)
             case Action.FORGET:
                 await pad.sessions.advance(row, SessionState.STOPPED, [], pad.clock(), stop_reason=decision.reason)
-            case Action.FAIL:
-                failure = builds[row.build_id or ""].failure
-                assert failure is not None
-                await pad.sessions.fail(row, failure, pad.clock())
 
     async def _start(self, rows: list[Session]) -> None:
         """Start all for which there is room; the others stay in line."""

@@ -201,6 +201,19 @@ class TestSessions:
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(answer, QuotaReached) for answer in answers) == 5
 
+    async def test_a_crowd_fails_together(self, sessions: SessionStore) -> None:
+        rows = [await sessions.create(SESSION, 1.0) for _ in range(5)]
+        ready = await sessions.advance(rows[0], SessionState.STARTING, [Event("launching", "a\n")], 2.0)
+        assert ready is not None
+        assert await sessions.advance(rows[1], SessionState.STOPPED, [], 2.0) is not None
+        await sessions.fail_all(rows, Failure.of(RefNotFound("no such ref", hint="look again")), 3.0)
+        found = {row.id: await sessions.get(row.id) for row in rows}
+        states = [found[row.id].state for row in rows if (found[row.id]) is not None]
+        assert states == [SessionState.FAILED, SessionState.STOPPED, *[SessionState.FAILED] * 3]
+        assert [event.seq for event in await sessions.events(rows[0].id, 0)] == [1, 2]
+        assert [event.seq for event in await sessions.events(rows[4].id, 0)] == [1]
+        assert await sessions.events(rows[1].id, 0) == []
+
     async def test_whoever_has_gone_is_not_in_line(self, sessions: SessionStore) -> None:
         gone = await sessions.create(SESSION, 1.0, Room(1))
         late = 2.0 + UNWATCHED_SECONDS
