@@ -2,111 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, case, func, insert, select, update
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bindery.errors import QuotaReached
 from db import admission, batch, event_log, launches, seats
-from db.admission import Claim
 from db.batch import Batch
 from db.engine import Database
 from db.event_log import LoggedEvent, Tail
 from db.events import Event, Failure
-from db.launches import Launch, Outcome
-from db.line import Allowance, Place, Room, Waiting, seat
+from db.line import Place, Room, seat
 from db.seats import UNFINISHED
+from db.session import COLUMNS, UNSET, Session, SessionWanted, ended_launch, new_row, read_row
 from db.states import SESSION_ENDS, SessionState, session_sources
 from db.tables import session_events, sessions
 from db.wakeups import Wakeups
 
+__all__ = ["PENDING", "Session", "SessionStore", "SessionWanted", "topic"]
+
 #: Topic that wakes the controller.
 PENDING = "sessions"
-
-_SUFFIX = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-@dataclass(frozen=True)
-class SessionWanted:
-    """What a session is asked for with.
-
-    `slug` begins its name. `launch_host` is the service's own URL as the visitor sees it, with a trailing slash.
-    `request` holds the fields of the protocol's `ready` event that are known before the server is. `repository` tells
-    whose quota it counts for. `launch_event` is what the operator's log of launches says once it is ready.
-    """
-
-    slug: str
-    image: str
-    build_id: str | None
-    launch_host: str
-    request: Mapping[str, str]
-    #: Whose it is: the hash of a browser's secret; None: nobody's who could come back for it.
-    browser: str | None = None
-    #: Host of the session's own, with `{name}` in it; empty: the service's.
-    host: str = ""
-    repository: str = ""
-    allowance: Allowance = field(default_factory=Allowance)
-    launch_event: str | None = None
-    #: What its log begins with.
-    first: Sequence[Event] = ()
-
-    @property
-    def claim(self) -> Claim:
-        """What it needs a place of."""
-        return Claim(self.repository, self.request.get("repo_url", ""), self.allowance.sessions)
-
-
-@dataclass(frozen=True)
-class Session:
-    """One row. `id` is secret: whoever knows it may read the session's stream, token included; `name` is public."""
-
-    id: str
-    name: str
-    token: str
-    image: str
-    build_id: str | None
-    request: Mapping[str, str]
-    launch_host: str
-    repository: str
-    allowance: Allowance
-    launch_event: str | None
-    state: SessionState
-    last_seq: int
-    address: str | None
-    stop_reason: str | None
-    error_code: str | None
-    error_message: str | None
-    error_hint: str | None
-    error_retryable: bool | None
-    created_at: float
-    watched_at: float
-    started_at: float | None
-    ready_at: float | None
-    opened_at: float | None
-    active_at: float | None
-    finished_at: float | None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will happen to it any more."""
-        return self.state in SESSION_ENDS
-
-    @property
-    def waiting(self) -> Waiting:
-        """How it stands in line."""
-        return Waiting(self.id, self.repository, self.allowance.sessions)
-
-    @property
-    def url(self) -> str:
-        """Where the visitor reaches the server; ends with a slash."""
-        return self.request.get("url") or f"{self.launch_host}user/{self.name}/"
 
 
 @dataclass(frozen=True)
@@ -119,11 +38,6 @@ class _Creation:
     def limited(self) -> bool:
         """Whether others have to be counted first."""
         return bool(self.room.sessions or self.wanted.allowance.sessions)
-
-
-_COLUMNS = [sessions.c[field.name] for field in fields(Session)]
-#: What a new row has in columns that nobody has written yet.
-_UNSET: Mapping[str, Any] = {**dict.fromkeys(each.name for each in fields(Session)), "last_seq": 0}
 
 
 class SessionStore:
@@ -151,9 +65,9 @@ class SessionStore:
                 except QuotaReached as error:
                     answers.append(error)
                 else:
-                    rows.append(_new_row(creation.wanted, creation.now))
+                    rows.append(new_row(creation.wanted, creation.now))
                     created.append(creation)
-                    answers.append(_session({name: rows[-1].get(name, value) for name, value in _UNSET.items()}))
+                    answers.append(read_row({name: rows[-1].get(name, value) for name, value in UNSET.items()}))
             await _insert(connection, rows, created)
         self._wakeups.notify(PENDING)
         return answers
@@ -214,14 +128,14 @@ class SessionStore:
     async def unfinished(self) -> list[Session]:
         """All sessions that have not ended, oldest first."""
         async with self._database.read() as connection:
-            query = select(*_COLUMNS).where(sessions.c.state.in_(UNFINISHED)).order_by(sessions.c.created_at)
-            return [_session(row) for row in (await connection.execute(query)).mappings()]
+            query = select(*COLUMNS).where(sessions.c.state.in_(UNFINISHED)).order_by(sessions.c.created_at)
+            return [read_row(row) for row in (await connection.execute(query)).mappings()]
 
     async def of_browser(self, browser: str, most: int) -> list[Session]:
         """A browser's sessions, the newest first."""
-        query = select(*_COLUMNS).where(sessions.c.browser == browser).order_by(sessions.c.created_at.desc())
+        query = select(*COLUMNS).where(sessions.c.browser == browser).order_by(sessions.c.created_at.desc())
         async with self._database.read() as connection:
-            return [_session(row) for row in (await connection.execute(query.limit(most))).mappings()]
+            return [read_row(row) for row in (await connection.execute(query.limit(most))).mappings()]
 
     async def count(self) -> int:
         """How many sessions have not ended."""
@@ -247,12 +161,12 @@ class SessionStore:
         async with self._database.write() as connection:
             allowed = (sessions.c.id == session.id) & sessions.c.state.in_(session_sources(state))
             change = update(sessions).where(allowed).values(state=state, last_seq=sessions.c.last_seq + len(events))
-            row = (await connection.execute(change.values(**values).returning(*_COLUMNS))).mappings().first()
+            row = (await connection.execute(change.values(**values).returning(*COLUMNS))).mappings().first()
             if row is None:
                 return None
-            moved = _session(row)
+            moved = read_row(row)
             await event_log.append(connection, session_events, session.id, moved.last_seq, events, now)
-            if (ended := _launch(moved, now)) is not None:
+            if (ended := ended_launch(moved, now)) is not None:
                 await launches.record(connection, ended)
         self._wakeups.notify(topic(session.id))
         self._wakeups.notify(PENDING)
@@ -276,13 +190,15 @@ class SessionStore:
         mine = sessions.c.id.in_(ids) & sessions.c.state.in_(session_sources(state))
         async with self._database.write() as connection:
             await _lock(connection, mine)
-            rows = await connection.execute(update(sessions).where(mine).values(values).returning(*_COLUMNS))
-            moved = [_session(row) for row in rows.mappings()]
+            rows = await connection.execute(update(sessions).where(mine).values(values).returning(*COLUMNS))
+            moved = [read_row(row) for row in rows.mappings()]
             if not moved:
                 return
             last = [event_log.rows(session_events, row.id, row.last_seq, [failure.event()], now)[0] for row in moved]
             await connection.execute(insert(session_events), last)
-            await launches.record(connection, *(ended for row in moved if (ended := _launch(row, now)) is not None))
+            await launches.record(
+                connection, *(ended for row in moved if (ended := ended_launch(row, now)) is not None)
+            )
         for row in moved:
             self._wakeups.notify(topic(row.id))
 
@@ -333,36 +249,6 @@ def topic(session_id: str) -> str:
     return f"session:{session_id}"
 
 
-def _launch(moved: Session, now: float) -> Launch | None:
-    """The launch that ended as the session came to its present state."""
-    if moved.state is SessionState.READY:
-        outcome = Outcome.READY
-    elif moved.ready_at is None and moved.state in (SessionState.FAILED, SessionState.STOPPED):
-        outcome = Outcome.FAILED if moved.state is SessionState.FAILED else Outcome.LEFT
-    else:
-        return None
-    link = moved.request.get("binder_request", "")
-    return Launch(
-        session=moved.name,
-        ended_at=now,
-        outcome=outcome,
-        error_code=moved.error_code,
-        seconds=now - moved.created_at,
-        built=moved.build_id is not None,
-        provider=link.removeprefix("v2/").partition("/")[0],
-        repo_url=moved.request.get("repo_url", ""),
-        link=link,
-    )
-
-
-def _own_url(wanted: SessionWanted, name: str) -> Mapping[str, str]:
-    """The `url` of a session that has a host of its own."""
-    if not wanted.host:
-        return {}
-    service = urlsplit(wanted.launch_host)
-    return {"url": f"{service.scheme}://{wanted.host.replace('{name}', name)}{service.path}user/{name}/"}
-
-
 async def _lock(connection: AsyncConnection, condition: ColumnElement[bool]) -> None:
     """Lock several rows, always in the same order: two that lock some of the same never wait for each other."""
     await connection.execute(select(sessions.c.id).where(condition).order_by(sessions.c.id).with_for_update())
@@ -371,27 +257,6 @@ async def _lock(connection: AsyncConnection, condition: ColumnElement[bool]) -> 
 async def _count(connection: AsyncConnection) -> int:
     query = select(func.count()).select_from(sessions).where(sessions.c.state.in_(UNFINISHED))
     return int(await connection.scalar(query) or 0)
-
-
-def _new_row(wanted: SessionWanted, now: float) -> dict[str, Any]:
-    name = f"{wanted.slug}-{''.join(secrets.choice(_SUFFIX) for _ in range(8))}"
-    return {
-        "id": secrets.token_urlsafe(16),
-        "name": name,
-        "token": secrets.token_urlsafe(16),
-        "image": wanted.image,
-        "build_id": wanted.build_id,
-        "request": json.dumps({**wanted.request, **_own_url(wanted, name)}),
-        "launch_host": wanted.launch_host,
-        "browser": wanted.browser,
-        "repository": wanted.repository,
-        "allowance": json.dumps(asdict(wanted.allowance)),
-        "launch_event": wanted.launch_event,
-        "last_seq": len(wanted.first),
-        "state": SessionState.PENDING,
-        "created_at": now,
-        "watched_at": now,
-    }
 
 
 async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]], created: list[_Creation]) -> None:
@@ -413,19 +278,10 @@ async def _move_to_starting(connection: AsyncConnection, ids: Sequence[str], eve
     """Move sessions that are to get so many events each."""
     mine = sessions.c.id.in_(ids) & sessions.c.state.in_(session_sources(SessionState.STARTING))
     values = {"state": SessionState.STARTING, "started_at": now, "last_seq": sessions.c.last_seq + events}
-    moved = await connection.execute(update(sessions).where(mine).values(values).returning(*_COLUMNS))
-    return [_session(row) for row in moved.mappings()]
+    moved = await connection.execute(update(sessions).where(mine).values(values).returning(*COLUMNS))
+    return [read_row(row) for row in moved.mappings()]
 
 
 async def _one(connection: AsyncConnection, condition: Any) -> Session | None:
-    row = (await connection.execute(select(*_COLUMNS).where(condition))).mappings().first()
-    return None if row is None else _session(row)
-
-
-def _session(row: RowMapping | Mapping[str, Any]) -> Session:
-    read = {
-        "state": SessionState(row["state"]),
-        "request": json.loads(row["request"]),
-        "allowance": Allowance(**json.loads(row["allowance"])),
-    }
-    return Session(**{**row, **read})
+    row = (await connection.execute(select(*COLUMNS).where(condition))).mappings().first()
+    return None if row is None else read_row(row)
