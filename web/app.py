@@ -79,7 +79,7 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(Exception, lambda request, error: _broken(site, request, error))
     headers = cross_origin(site.cors_allow_origin)
     streams = Streams(site.base_url, site.launches, site.doorkeeper, site.operator_token, headers)
-    return Front(app, streams, site.pages, headers)
+    return Front(app, streams, site.pages, site.health, headers)
 
 
 def _unreadable(site: Site, request: Request) -> Response:

@@ -1,6 +1,7 @@
-"""What stands before all routes: cross-origin headers, banned networks, and the way to event streams.
+"""What stands before all routes: cross-origin headers, banned networks, and the ways to event streams and health.
 
-Streams do not go through the framework: its layers would wrap every chunk that each of thousands of viewers gets.
+These do not go through the framework: its layers would wrap every chunk that each of thousands of viewers gets, and
+keep monitors waiting meanwhile.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bindery.errors import NetworkBanned
-from web import pages
+from web import pages, tending
 from web.api import problems
 from web.api.routes import PREFIX
+from web.health import Health
 from web.pages import Pages
 from web.streams import Streams, refused
 from web.visitor import client_ip
@@ -48,6 +50,7 @@ class Front:
     app: ASGIApp
     streams: Streams
     pages: Pages
+    health: Health
     headers: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +62,8 @@ class Front:
         """The application that answers, and whether its answer has all headers already."""
         if request.method == "OPTIONS":
             return Response(headers={**self.headers, **_PREFLIGHT}), True
+        if request.method in ("GET", "HEAD") and request.url.path == f"{self.streams.base_url}health":
+            return tending.answer(self.health), False
         if banned := self._banned(request):
             return banned, False
         if self.streams.asked_for(request):

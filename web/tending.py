@@ -18,7 +18,7 @@ def tending_router(health: Health, metrics: Metrics) -> APIRouter:
 
     @router.api_route("/health", methods=["GET", "HEAD"])
     async def answer_health() -> Response:
-        return JSONResponse(health.report(), 200 if health.ok else 503)
+        return answer(health)
 
     @router.api_route("/health/live", methods=["GET", "HEAD"])
     async def answer_live() -> Response:
@@ -34,6 +34,11 @@ def tending_router(health: Health, metrics: Metrics) -> APIRouter:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def answer(health: Health) -> Response:
+    """The answer of `/health`."""
+    return JSONResponse(health.report(), 200 if health.ok else 503)
 
 
 def tending_app(base_url: str, health: Health, metrics: Metrics) -> ASGIApp:
