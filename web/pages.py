@@ -16,6 +16,7 @@ from web import assets, badges, browser, links, pasted
 from web.languages import language_of
 from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, error_page, gone_page, not_found, render
 from web.showcase import Lists
+from web.told import Said
 
 __all__ = ["SCRIPTLESS", "Ended", "Pages", "error_page", "gone_page", "not_found", "router"]
 
@@ -116,10 +117,7 @@ async def launch_page(pages: Pages, request: Request) -> Response:
     spec = spec.rstrip("/")
     provider = pages.provider(name)
     if provider is None:
-        known = ", ".join(each["id"] for each in pages.providers)
-        return error_page(
-            pages, request, UnknownProvider(f"No provider found for prefix {name}", hint=f"Links begin with: {known}.")
-        )
+        return error_page(pages, request, _unknown_provider(pages, request, name))
     clean = links.without_login(spec, provider)
     if clean != spec:
         return RedirectResponse(f"{pages.base_url}v2/{name}/{clean}{_query(request)}", status_code=302)
@@ -189,17 +187,23 @@ def _typed(request: Request, provider: links.Provider, repo: str, ref: str) -> d
 def _invalid(pages: Pages, request: Request, provider: links.Provider, spec: str) -> Response:
     better = links.suggestion(spec, provider)
     repo, _ = links.shown(spec, provider)
-    error = InvalidSpec(
-        f"“{repo}” is not complete: the link has to name the repository and a branch, tag or commit."
-        if better
-        else f"“{repo}” does not name a repository in the way that {provider['displayName']} links do.",
-        hint=f"Add one, such as {better}."
-        if better
-        else "Paste the repository's address into the form; it makes the link.",
-    )
-    return error_page(
-        pages, request, error, actions={f"Launch {better}": f"v2/{provider['id']}/{better}"} if better else {}
-    )
+    _ = language_of(request).gettext
+    values = {"name": repo, "provider": provider["displayName"], "better": better}
+    if better:
+        message = _("“%(name)s” is not complete: the link has to name the repository and a branch, tag or commit.")
+        error = InvalidSpec(Said(message % values), hint=Said(_("Add one, such as %(better)s.") % values))
+        actions = {_("Launch %(better)s") % values: f"v2/{provider['id']}/{better}"}
+        return error_page(pages, request, error, actions=actions)
+    message = _("“%(name)s” does not name a repository in the way that %(provider)s links do.")
+    hint = _("Paste the repository's address into the form; it makes the link.")
+    return error_page(pages, request, InvalidSpec(Said(message % values), hint=Said(hint)))
+
+
+def _unknown_provider(pages: Pages, request: Request, name: str) -> UnknownProvider:
+    _ = language_of(request).gettext
+    message = _("No provider found for prefix %(name)s") % {"name": name}
+    known = ", ".join(each["id"] for each in pages.providers)
+    return UnknownProvider(Said(message), hint=Said(_("Links begin with: %(known)s.") % {"known": known}))
 
 
 def legacy(pages: Pages, request: Request) -> Response:

@@ -34,9 +34,15 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = {
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
+class Said(str):
+    """A sentence that is in its reader's language already."""
+
+    __slots__ = ()
+
+
 def told(text: str, language: Language) -> Markup:
     """A sentence for a page."""
-    found = _translated(text.strip(), language)
+    found = text if isinstance(text, Said) else _translated(text.strip(), language)
     if found is not None:
         return Markup("%s") % found
     return Markup("%s") % text if language.code == "en" else Markup('<span lang="en">%s</span>') % text
