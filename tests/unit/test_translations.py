@@ -53,7 +53,6 @@ def test_there_is_a_language_beside_english() -> None:
         ("It was not used for 30 minutes.", "Sie wurde nicht benutzt, und zwar so lange: 30 Minuten."),
         ("Load the page again.", "Laden Sie die Seite neu."),
         ("numpy <b> is missing", '<span lang="en">numpy &lt;b&gt; is missing</span>'),
-
     ],
 )
 def test_what_rows_say_is_told_in_the_reader_s_language(text: str, said: str) -> None:
