@@ -19,6 +19,8 @@ _PUSH_SECONDS = 3600.0
 _PUSH_ATTEMPTS = 3
 _CLEAR_SECONDS = 600.0
 
+#: Whoever may chroot gets out of a chroot, and the pod's own files have the login for the registry.
+_BOUNDS = ("--cap-drop", "CAP_SYS_CHROOT")
 _REGISTRIES = """\
 unqualified-search-registries = ["docker.io"]
 short-name-mode = "permissive"
@@ -59,13 +61,14 @@ class Buildah:
             raise StepFailed(output, said)
 
     async def read(self, order: Order, site: Site, path: str) -> bytes | None:
-        """See `BackEnd`. The image's own `cat` says it: that works with whatever rights Buildah has."""
+        """See `BackEnd`. The image's own `cat` says it, not one that a package has put first on PATH."""
         made = await self._ask(site, "from", "--pull-never", "--quiet", order.target)
         container = made.stdout.decode().strip()
         if made.returncode != 0 or not container:
             return None
         place = str(PurePosixPath("/", path))
-        said = await self._ask(site, "run", "--isolation", "chroot", "--user", "0", container, "--", "cat", place)
+        words = ["run", "--isolation", "chroot", *_BOUNDS, "--user", "1000", container, "--", "/bin/cat", place]
+        said = await self._ask(site, *words)
         await self._ask(site, "rm", container)
         return said.stdout if said.returncode == 0 else None
 
@@ -150,8 +153,7 @@ def build_words(order: Order, site: Site) -> list[str]:
         str(site.dockerfile),
     ]
     words += _logins(site)
-    # Whoever may chroot gets out of a chroot, and the pod's own files have the login for the registry.
-    words += ["--cap-drop", "CAP_SYS_CHROOT"]
+    words += _BOUNDS
     if order.cache:
         words += ["--layers", "--cache-from", order.cache, "--cache-to", order.cache]
     else:

@@ -81,12 +81,9 @@ async def _carry_out(order: Order, folder: Path, work: Path, turn: Turn | None, 
     )
     builder = back_end(order)
     await builder.build(order, site, say)
-    if order.back_end is BuildBackEnd.BUILDKIT:
-        await builder.push(order, site, say)
     found = {path: await builder.read(order, site, path) for path in order.reads}
-    if order.back_end is not BuildBackEnd.BUILDKIT:
-        await say(f"Pushing {Reference.parse(order.target).repository}\n")
-        await builder.push(order, site, say)
+    await say(f"Pushing {Reference.parse(order.target).repository}\n")
+    await builder.push(order, site, say)
     return {path: data for path, data in found.items() if data is not None}
 
 
