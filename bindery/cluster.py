@@ -116,6 +116,9 @@ class Cluster:
                 async for line in answer.content:
                     yield line
             finally:
+                # A stream that is left has no farewell to wait for.
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
                 answer.close()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
