@@ -40,6 +40,7 @@ async def measure_rushes(place: Place) -> None:
         repository.commit({"requirements.txt": "", "server.py": SERVER, "start": START % seconds})
         first = (await place.click(f"gh/{name}/HEAD")).until("ready")
         say("one alone, from the click (with its build)", duration(first))
+        say("one alone again", duration((await place.click(f"gh/{name}/HEAD")).until("ready")))
         before = Meter.read(place.process)
         began = time.perf_counter()
         async with pulse(place) as beats:
