@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from rich.console import Console
+from sqlalchemy import text
 
 from bindery.data_dir import announced
 from bindery.engines import reaching, registry_at
@@ -21,9 +23,10 @@ from bindery.process import ProcessTimeout, run
 from bindery.sandbox import find_sandbox
 from bindery.settings import MIB, EngineName, Settings
 from bindery.terminal import marked
-from bindery.wiring import LEAST_FREE, rows
+from bindery.wiring import LEAST_FREE, make_database, rows
 from builder.engines.docker_cli import find_docker
 from builder.engines.uv import find_uv
+from db.migrate import require
 from registry.client import open_client
 from registry.manifests import digest_of
 from registry.transport import RetryPolicy
@@ -54,7 +57,7 @@ class Finding:
 async def examine(settings: Settings, output: Console) -> bool:
     """Look at everything and print it; whether all that is needed is there."""
     looks: list[Callable[[Settings], Awaitable[Finding | None]]] = [
-        *(_python, _git, _uv, _sandbox, _docker, _cluster, _registry, _data, _port)
+        *(_python, _git, _uv, _sandbox, _docker, _cluster, _registry, _postgresql, _data, _port)
     ]
     findings = [found for look in looks if (found := await look(settings)) is not None]
     for finding in findings:
@@ -151,17 +154,37 @@ async def _registry(settings: Settings) -> Finding | None:
     return Finding("Registry", True, f"{location.host} answers and takes images")
 
 
+async def _postgresql(settings: Settings) -> Finding | None:
+    """Whether the shared database answers and has the tables of this version; nothing in it is changed."""
+    if not settings.database.url.get_secret_value():
+        return None
+    database = make_database(settings)
+    try:
+        async with database.read() as connection:
+            version = await connection.scalar(text("SHOW server_version"))
+        await asyncio.to_thread(require, database.url)
+    except BinderyError as error:
+        cause = str(error.__cause__ or "").strip().partition("\n")[0]
+        return Finding("PostgreSQL", False, f"{error.message} {cause}".strip(), error.hint)
+    finally:
+        await database.close()
+    return Finding("PostgreSQL", True, f"{version}, its tables are up to date")
+
+
 async def _data(settings: Settings) -> Finding:
     folder = settings.data_dir.absolute()
+    own = settings.model_copy(update={"data_dir": folder})
+    shared = bool(settings.database.url.get_secret_value())
     try:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        async with rows(settings.model_copy(update={"data_dir": folder})):
+        # Looking must not migrate what others use.
+        async with contextlib.nullcontext() if shared else rows(own):
             free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
     except Exception as error:
         said = error.message if isinstance(error, BinderyError) else str(error).splitlines()[0]
         return Finding("Database", False, f"{folder}: {said}", "Give a folder that you may write to with --data-dir.")
     found = f"{folder}, {free // MIB} MiB free"
-    return Finding("Database", free > LEAST_FREE, found, "Free some space on that disk.")
+    return Finding("Data" if shared else "Database", free > LEAST_FREE, found, "Free some space on that disk.")
 
 
 async def _port(settings: Settings) -> Finding:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bindery.rights import BUILDS, SESSIONS, Right
 from bindery.settings import Settings
 from bindery.settings_table import rows
 from tests.support.chart_docs import CHART
@@ -184,6 +185,17 @@ class TestValues:
         values = yaml.safe_load((CHART / "values.yaml").read_text())
         known = json.loads((CHART / "values.schema.json").read_text())["properties"]
         assert set(known) - {"global"} == set(values)
+
+    def test_the_workers_role_is_what_they_need_and_nothing_else(self) -> None:
+        rules = one(render({}), "Role", "b-bindery-worker")["rules"]
+        allowed = {
+            Right(verb, *kind.split("/"), group=group) if "/" in kind else Right(verb, kind, group=group)
+            for rule in rules
+            for group in rule["apiGroups"]
+            for kind in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        assert allowed == {*BUILDS, *SESSIONS}
 
     def test_secrets_that_are_there_are_used_and_none_made(self) -> None:
         found = render({"secrets": {"existingSecret": "mine"}})

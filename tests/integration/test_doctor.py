@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bindery.process import Finished, run
+from db.migrate import upgrade
 from tests.support import docker
+from tests.support.postgres import postgres
 from tests.support.registry import PASSWORD, USER, Auth, running_registry
 from tests.support.service import environment
 
@@ -74,3 +76,14 @@ async def test_a_registry_that_is_away(tmp_path: Path) -> None:
 
 async def test_without_a_registry_there_is_no_line(tmp_path: Path) -> None:
     assert line(await doctor(tmp_path), "Registry") == ""
+
+
+async def test_it_says_whether_postgresql_fits_this_version(tmp_path: Path) -> None:
+    with postgres().database() as url:
+        before = line(await doctor(tmp_path, BINDERY_DATABASE__URL=url), "PostgreSQL")
+        assert before.startswith("missing")
+        assert "lacks the migrations 0001" in before
+        upgrade(url)
+        after = line(await doctor(tmp_path, BINDERY_DATABASE__URL=url), "PostgreSQL")
+        assert after.startswith("ok")
+        assert "up to date" in after
