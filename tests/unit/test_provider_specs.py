@@ -126,7 +126,10 @@ _REPOSITORIES: dict[str, st.SearchStrategy[str]] = {
     "osf": st.from_regex(r"[a-z0-9]{5}", fullmatch=True),
     "swh": st.from_regex(r"swh:1:(rev|dir|rel|snp):[0-9a-f]{40}", fullmatch=True),
     "ckan": _NAMES.map("https://data.example.org/dataset/{}".format),
-    "invenio": _NAMES.map("data.example.org/records/{}".format),
+    # A record's id has no underscore.
+    "invenio": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.-]{0,8}[A-Za-z0-9]", fullmatch=True).map(
+        "data.example.org/records/{}".format
+    ),
     "gist": st.tuples(_NAMES, st.from_regex(r"[0-9a-f]{32}", fullmatch=True)).map("/".join),
 }
 
