@@ -240,6 +240,26 @@ async def test_a_broken_connection_is_resumed_where_it_was(page: Page, play: Sta
     await page.wait_for_url("**/user/x/**")
 
 
+async def test_a_place_in_the_line_is_told(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("waiting", "All places are taken. You are number 3 in line.\n", position=3, ahead=2, estimate_seconds=40)
+    await expect(page.get_by_role("status").first).to_have_text("Waiting in line: you are number 3.")
+    await expect(page.locator("#detail")).to_have_text("All places are taken. You are number 3 in line.")
+    play.play("built", "Built image, launching...\n")
+    await expect(page.get_by_role("status").first).to_have_text("Everything is bound. Opening a notebook server…")
+
+
+async def test_a_time_to_wait_is_counted_down(page: Page, play: Stage) -> None:
+    await page.goto("/v2/gh/o/r/HEAD")
+    play.play("failed", "Too many.\n", code="rate_limit_exceeded", retryable=True, retry_after_seconds=2)
+    alert = page.get_by_role("alert")
+    await expect(alert.get_by_role("heading", name="Too many launches from your network")).to_be_visible()
+    again = alert.get_by_role("link", name="Try again")
+    await expect(again).to_have_text(re.compile("Try again in [12] s"))
+    await expect(again).to_have_text("Try again")
+    await expect(again).to_have_attribute("href", f"{play.url}v2/gh/o/r/HEAD")
+
+
 async def test_a_stream_that_is_over_is_not_asked_for_again(page: Page, play: Stage) -> None:
     await page.goto("/v2/gh/o/r/HEAD")
     play.play("building", "one\n")

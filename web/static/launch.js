@@ -37,6 +37,7 @@ let nextTry = 0;
 const stream = new Stream(launch.streamUrl, {
   event: take,
   open: () => {
+    if (nextTry) part("detail").textContent = "";
     nextTry = 0;
     if (!over) say(status);
   },

@@ -112,6 +112,11 @@ export class Stream {
     }
     if (!data.length) return;
     this.#failures = 0;
-    this.#handlers.event(JSON.parse(data.join("\n")));
+    try {
+      this.#handlers.event(JSON.parse(data.join("\n")));
+    } catch (error) {
+      // A mistake of ours is no broken network.
+      reportError(error);
+    }
   }
 }
