@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Database
 from db.tables import documents
@@ -14,8 +15,9 @@ from db.wakeups import Wakeups
 
 #: How long, in seconds, a document is kept.
 KEEP_SECONDS = 7 * 86400.0
-#: Most documents of one commit, so that a link's path cannot ask for ever more.
+#: Most documents of one commit, so that a link's path cannot ask for ever more, and of all: the oldest go.
 MOST = 20
+MOST_OF_ALL = 2000
 #: Longest path that is asked for, in characters.
 LONGEST_PATH = 500
 
@@ -46,7 +48,7 @@ class DocumentStore:
             return
         row = {"key": key(repo_url, ref, path), "owner": _owner(repo_url, ref), "path": path, "created_at": now}
         async with self._database.write() as connection:
-            await connection.execute(delete(documents).where(documents.c.created_at < now - KEEP_SECONDS))
+            await _forget(connection, now)
             of_commit = select(func.count()).select_from(documents).where(documents.c.owner == row["owner"])
             if int(await connection.scalar(of_commit) or 0) < MOST:
                 await connection.execute(upsert(connection, documents).values(**row).on_conflict_do_nothing())
@@ -79,6 +81,12 @@ class DocumentStore:
         query = query.where(documents.c.owner == _owner(repo_url, ref), documents.c.html != "")
         async with self._database.read() as connection:
             return {row.path: row.key for row in await connection.execute(query)}
+
+
+async def _forget(connection: AsyncConnection, now: float) -> None:
+    kept = select(documents.c.key).order_by(documents.c.created_at.desc())
+    too_many = documents.c.key.in_(kept.offset(MOST_OF_ALL - 1))
+    await connection.execute(delete(documents).where((documents.c.created_at < now - KEEP_SECONDS) | too_many))
 
 
 def key(repo_url: str, ref: str, path: str) -> str:

@@ -15,7 +15,7 @@ from builder.documents.source import Source
 MOST_CELLS = 200
 LONGEST_TEXT = 20_000
 #: Bytes of all pictures, as they stand in the page.
-LARGEST_PICTURES = 3 * 1024 * 1024
+LARGEST_PICTURES = 2 * 1024 * 1024
 
 _PICTURES = ("image/png", "image/jpeg", "image/gif")
 

@@ -17,7 +17,7 @@ from builder.documents.source import MARKDOWN, NOTEBOOK, Source
 MEMORY = 1024 * 1024 * 1024
 SECONDS = 10
 #: Longest page, in characters.
-LONGEST = 6 * 1024 * 1024
+LONGEST = 4 * 1024 * 1024
 
 
 def render(source: Source) -> str:

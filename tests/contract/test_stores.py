@@ -319,6 +319,13 @@ class TestDocuments:
         assert len(await documents.wishes(*self.REPO)) == MOST
         assert await documents.wishes("https://example.org/o/other", "abc") == []
 
+    async def test_of_too_many_the_oldest_go(self, documents: DocumentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("db.documents.MOST_OF_ALL", 3)
+        for number in range(5):
+            await documents.wish(f"https://example.org/{number}", "abc", "README.md", float(number))
+        left = [number for number in range(5) if await documents.wishes(f"https://example.org/{number}", "abc")]
+        assert left == [2, 3, 4]
+
     async def test_what_is_old_goes(self, documents: DocumentStore) -> None:
         await documents.wish(*self.REPO, "README.md", 1.0)
         key = await documents.put(*self.REPO, "README.md", "<p>x</p>")
