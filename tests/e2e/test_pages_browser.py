@@ -453,10 +453,10 @@ async def test_a_long_log_stays_smooth(page: Page, play: Stage) -> None:
         " held.push(...list.getEntries().map((each) => each.duration))).observe({ type: 'longtask' })"
     )
     await page.goto("/v2/gh/o/r/HEAD")
-    for start in range(0, LONG, 500):
+    for start in range(0, LONG, 50):
         play.play(
             "building",
-            "".join(f"\x1b[32m{n}\x1b[0m packages, some words {n * 7919}\n" for n in range(start, start + 500)),
+            "".join(f"\x1b[32m{n}\x1b[0m packages, some words {n * 7919}\n" for n in range(start, start + 50)),
         )
     await expect(page.locator("#log .log-line").nth(LONG - 1)).to_be_attached(timeout=60_000)
     print(f"\n{LONG} lines drawn; long tasks: {await _held(page)}")

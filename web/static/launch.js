@@ -33,6 +33,7 @@ let about = null;
 let usual;
 let over = false;
 let nextTry = 0;
+let lastPhase = "";
 
 const stream = new Stream(launch.streamUrl, {
   event: take,
@@ -62,15 +63,19 @@ function take(event) {
 function progress(phase, event) {
   if (event.about) introduce(event.about);
   if (event.documents) offerReading(event.documents, launch.opens, baseUrl);
+  if (event.plan) planned(event);
+  // Most events are lines of one phase, and there may be very many.
+  const told = phase === "waiting" || phase === "launching";
+  if (phase === lastPhase && !told) return;
+  lastPhase = phase || lastPhase;
   const [step, sentence] = PHASES[phase] ?? [];
   if (step) {
     stepper.to(step);
     status = sentence;
     title(TITLES[step]);
   }
-  if (event.plan) planned(event);
   if (event.position) status = t("Waiting in line: you are number {position}.", event);
-  if (phase === "waiting" || phase === "launching") part("detail").textContent = (event.message ?? "").trim();
+  if (told) part("detail").textContent = (event.message ?? "").trim();
   else if (step) part("detail").textContent = "";
   say(status);
 }

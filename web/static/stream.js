@@ -5,6 +5,8 @@ const LONGEST_PAUSE_MS = 15_000;
 /** The service says something at least every 25 seconds; after more silence than this the line is dead. */
 const SILENCE_MS = 60_000;
 const LOOK_MS = 5_000;
+/** Reading makes way for everything else after so long. */
+const PORTION_MS = 8;
 
 /**
  * Reads events from `url` until `close`. The handlers: `event(object)` for each; `open()` when the service answers;
@@ -96,8 +98,13 @@ export class Stream {
       this.#heard = performance.now();
       const blocks = (rest + value).split(/\r?\n\r?\n/);
       rest = blocks.pop();
+      let until = performance.now() + PORTION_MS;
       for (const block of blocks) {
-        if (!this.closed) this.#take(block);
+        if (this.closed) return;
+        this.#take(block);
+        if (performance.now() < until) continue;
+        await breath();
+        until = performance.now() + PORTION_MS;
       }
     }
   }
@@ -119,4 +126,9 @@ export class Stream {
       reportError(error);
     }
   }
+}
+
+/** Let the browser do what waits. */
+function breath() {
+  return globalThis.scheduler?.yield?.() ?? new Promise((done) => setTimeout(done));
 }
