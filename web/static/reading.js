@@ -14,7 +14,6 @@ export function offerReading(documents, opens, baseUrl) {
   frame.src = `${baseUrl}documents/${documents[wanted]}`;
   frame.title = t("{path}, as it is in the repository", { path: wanted });
   frame.setAttribute("sandbox", "allow-popups allow-popups-to-escape-sandbox");
-  frame.setAttribute("loading", "lazy");
   part("reading-name").textContent = wanted;
   part("reading-frame").replaceChildren(frame);
   part("reading").hidden = false;
