@@ -458,7 +458,8 @@ async def test_a_long_log_stays_smooth(page: Page, play: Stage) -> None:
             "building",
             "".join(f"\x1b[32m{n}\x1b[0m packages, some words {n * 7919}\n" for n in range(start, start + 50)),
         )
-    await expect(page.locator("#log .log-line").nth(LONG - 1)).to_be_attached(timeout=60_000)
+    drawn = f"document.querySelectorAll('.log-line').length >= {LONG}"
+    await until(lambda: page.evaluate(drawn), 120.0)
     print(f"\n{LONG} lines drawn; long tasks: {await _held(page)}")
     await page.get_by_role("log").evaluate(
         """async (box) => {
@@ -470,12 +471,12 @@ async def test_a_long_log_stays_smooth(page: Page, play: Stage) -> None:
     )
     print(f"scrolled through; long tasks: {await _held(page)}")
     await page.get_by_label("Search the log").fill("words 395942081")
-    await expect(page.locator("#log-found")).to_have_text("1 of 1")
-    await expect(page.locator(".log-line.marked")).to_contain_text("49999 packages")
+    await expect(page.locator("#log-found")).to_have_text("1 of 1", timeout=60_000)
+    await expect(page.locator(".log-line.marked")).to_contain_text("49999 packages", timeout=60_000)
     await expect(page.locator(".log-line.marked")).to_be_in_viewport()
     print(f"searched; long tasks: {await _held(page)}")
     await page.get_by_label("Search the log").fill("packages")
-    await expect(page.locator("#log-found")).to_have_text(f"1 of {LONG}")
+    await expect(page.locator("#log-found")).to_have_text(f"1 of {LONG}", timeout=60_000)
     print(f"found {LONG} times; long tasks: {await _held(page)}")
 
 
