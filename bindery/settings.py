@@ -307,7 +307,7 @@ class KubernetesSettings(_Section):
         300.0, gt=0, description="How long, in seconds, a session may wait for a node with room for it."
     )
     pull_timeout_seconds: float = Field(
-        600.0, gt=0, description="How long, in seconds, a node may take to bring a session's image and begin."
+        600.0, gt=0, description="How long, in seconds, a node may take to bring a pod's image and begin."
     )
     memory_request_bytes: int = Field(
         512 * MIB, ge=0, description="Memory that a node keeps free for each session, in bytes; at most its limit."

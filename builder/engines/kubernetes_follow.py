@@ -29,9 +29,10 @@ MOST_FAULTS = 20
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a build may wait for a node, in seconds; what its memory is, and its image."""
+    """How long a build may wait for a node, and a node may take to begin, in seconds; its memory, and its image."""
 
     schedule_seconds: float
+    begin_seconds: float
     memory_bytes: int
     image: str
 
@@ -83,6 +84,8 @@ class Follower:
             await self._once(f"Waiting for a node with room: {status.shortage(pod.unschedulable)}\n")
         elif problem := status.stuck(pod, self.limits.image):
             raise problem
+        elif seconds > self.limits.schedule_seconds + self.limits.begin_seconds:
+            raise status.idle(pod, self.limits.begin_seconds)
         elif pod.waiting == "ErrImagePull":
             await self._once(f"The builder's image cannot be pulled yet: {pod.message[:300]}\n")
 

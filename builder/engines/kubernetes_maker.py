@@ -120,7 +120,12 @@ class KubernetesMaker:
 
     def _follower(self, name: str, say: Callable[[str], Awaitable[None]], told: int) -> Follower:
         chosen = self.settings.kubernetes
-        limits = Limits(chosen.schedule_timeout_seconds, chosen.build.memory_bytes, chosen.build.image)
+        limits = Limits(
+            chosen.schedule_timeout_seconds,
+            chosen.pull_timeout_seconds,
+            chosen.build.memory_bytes,
+            chosen.build.image,
+        )
         return Follower(self.jobs.cluster, name, limits, say, told)
 
     async def _made_already(self, recipe: Recipe) -> Mapping[str, bytes] | None:

@@ -106,6 +106,15 @@ def unplaced(pod: BuildPod, seconds: float) -> BinderyError:
     )
 
 
+def idle(pod: BuildPod, seconds: float) -> BinderyError:
+    """The pod's node did not begin in time."""
+    return EngineUnavailable(
+        f"The node {pod.node or 'of the build'} did not begin within {seconds:g} seconds: "
+        f"{pod.message[:_LINE] or pod.waiting or 'it gives no reason'}",
+        hint="The operator has to look at the pod's events, and at what it mounts.",
+    )
+
+
 def shortage(message: str) -> str:
     """What the scheduler misses, without the count of nodes."""
     _, _, reasons = message.partition(": ")

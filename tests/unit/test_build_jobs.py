@@ -163,6 +163,10 @@ class TestStatus:
         found = pod(conditions=[condition])
         assert "within 5 seconds: 3 Insufficient memory." in status.unplaced(found, 5).message
 
+    def test_a_node_that_does_nothing_is_not_waited_for_without_end(self) -> None:
+        found = pod(waiting={"reason": "ContainerCreating"})
+        assert "did not begin within 600 seconds: ContainerCreating" in status.idle(found, 600).message
+
     def test_endings_that_have_a_cure(self) -> None:
         killed = pod(terminated={"reason": "OOMKilled", "exitCode": 137})
         problem = status.ending(killed, 256 * 2**20)
