@@ -151,10 +151,13 @@ async def _shelf(settings: Settings) -> AsyncIterator[Shelf | None]:
         return
     from builder.engines.docker_registry import Shelf
     from registry.client import open_client
+    from registry.compression import Compression, compressor
 
     location, asked = registry_at(settings)
+    # Whoever lacks the compressor hears of it at the start.
+    compressor(Compression(settings.registry.compression))
     async with open_client(asked) as client:
-        yield Shelf(client, location)
+        yield Shelf(client, location, Compression(settings.registry.compression))
 
 
 def registry_at(settings: Settings) -> tuple[Location, ClientSettings]:

@@ -10,7 +10,7 @@ import re
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
@@ -331,6 +331,11 @@ class RegistrySettings(_Section):
     )
     plain_http_hosts: tuple[str, ...] = Field(
         (), description="Registries that speak no https, beside those on loopback (JSON list of host[:port])."
+    )
+    compression: Literal["gzip", "zstd"] = Field(
+        "gzip",
+        description="How the layers of repositories' files are compressed. zstd is faster to unpack, and needs the "
+        "extra `zstd`, and engines that know it, such as Docker from version 23 on.",
     )
 
 

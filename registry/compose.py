@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from registry.names import Reference
 from registry.uploads import BytesSource, FileSource, Source
 
 _EPOCH = "1970-01-01T00:00:00Z"
-_COPIES_AT_ONCE = 8
+_AT_ONCE = 8
 _OCI_OF_DOCKER = {DOCKER_LAYER: OCI_LAYER, f"{DOCKER_LAYER}.gzip": f"{OCI_LAYER}+gzip"}
 
 
@@ -57,6 +57,14 @@ class Composed:
     uploaded: int
 
 
+@dataclass(frozen=True)
+class Base:
+    """An image that others are built on, whose layers are in their repository already."""
+
+    manifest: Manifest
+    configuration: Mapping[str, Any]
+
+
 async def compose(
     client: RegistryClient,
     base: Reference,
@@ -66,44 +74,56 @@ async def compose(
     *,
     architecture: str = "amd64",
 ) -> Composed:
-    """Write the image `target`: the base with layers on top and another configuration.
+    """Write the image `target`: the base with layers on top and another configuration; see `put_on`."""
+    return await put_on(client, await bring_base(client, base, target, architecture), target, layers, changes)
 
-    - The manifest is written last: whatever fails before, the target's tag is what it was.
-    - The base's layers are mounted, or are there already; only to another registry are they carried, in pieces.
-    - Asking again with the same inputs sends nothing twice and gives the same digest.
+
+async def bring_base(client: RegistryClient, base: Reference, target: Reference, architecture: str) -> Base:
+    """Read a base, and bring its layers into the target's repository.
+
+    They are mounted, or are there already; only to another registry are they carried, in pieces.
     """
     manifest = await client.image(base, architecture)
-    configuration = _configuration(await client.blob(base.repository, manifest.config), manifest)
-    config = BytesSource(_encoded(_changed(configuration, layers, changes)))
-    composed = _manifest(manifest, config, layers)
-    sent = await _bring(client, base, target, manifest, [*map(_source, layers), config])
+    below = dict.fromkeys(manifest.layers) if target.repository != base.repository else {}
+    copies = [client.copy_blob(target.repository, layer, base.repository) for layer in below]
+    blob, *_ = await _together([client.blob(base.repository, manifest.config), *copies])
+    return Base(manifest, _configuration(blob, manifest))
+
+
+async def put_on(
+    client: RegistryClient, base: Base, target: Reference, layers: Sequence[Layer], changes: ConfigChanges
+) -> Composed:
+    """Write the image `target`: layers on a base.
+
+    - The manifest is written last: whatever fails before, the target's tag is what it was.
+    - Asking again with the same inputs sends nothing twice and gives the same digest.
+    """
+    config = BytesSource(_encoded(_changed(base.configuration, layers, changes)))
+    composed = _manifest(base.manifest, config, layers)
+    sources: list[Source] = [*map(_source, layers), config]
+    new = await _together([client.upload(target.repository, source) for source in sources])
+    sent = sum(source.size for source, is_new in zip(sources, new, strict=True) if is_new)
     digest = await client.put_manifest(target, composed)
     return Composed(target, digest, config.digest, composed.size, sent + len(composed.raw))
 
 
-async def _bring(
-    client: RegistryClient, base: Reference, target: Reference, manifest: Manifest, sources: Sequence[Source]
-) -> int:
-    """Bring all blobs into the target's repository, several at a time; return how many new bytes were sent."""
-    gate = asyncio.Semaphore(_COPIES_AT_ONCE)
+async def _together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What works give, of which some are done at a time; the first that fails ends the others."""
+    gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def upload(source: Source) -> int:
+    async def one(work: Coroutine[Any, Any, Any]) -> Any:
         async with gate:
-            return source.size if await client.upload(target.repository, source) else 0
-
-    async def copy(layer: Descriptor) -> None:
-        async with gate:
-            await client.copy_blob(target.repository, layer, base.repository)
+            return await work
 
     try:
         async with asyncio.TaskGroup() as group:
-            uploads = [group.create_task(upload(source)) for source in sources]
-            if target.repository != base.repository:
-                for layer in dict.fromkeys(manifest.layers):
-                    group.create_task(copy(layer))
+            tasks = [group.create_task(one(work)) for work in works]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return sum(task.result() for task in uploads)
+    finally:
+        for work in works:
+            work.close()
+    return [task.result() for task in tasks]
 
 
 def _source(layer: Layer) -> FileSource:
@@ -122,7 +142,7 @@ def _configuration(raw: bytes, manifest: Manifest) -> dict[str, Any]:
     return dict(found)
 
 
-def _changed(base: dict[str, Any], layers: Sequence[Layer], changes: ConfigChanges) -> dict[str, Any]:
+def _changed(base: Mapping[str, Any], layers: Sequence[Layer], changes: ConfigChanges) -> dict[str, Any]:
     """The configuration of the new image."""
     diff_ids = base["rootfs"]["diff_ids"]
     settings = dict(base.get("config") or {})
@@ -139,7 +159,7 @@ def _changed(base: dict[str, Any], layers: Sequence[Layer], changes: ConfigChang
     history = [*_history(base.get("history"), len(diff_ids)), *([made] * len(layers))]
     if not layers:
         history.append(made | {"empty_layer": True})
-    return base | {
+    return dict(base) | {
         "created": changes.created,
         "config": settings,
         "rootfs": {"type": "layers", "diff_ids": [*diff_ids, *(layer.diff_id for layer in layers)]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from bindery.errors import ImageNotFound, RegistryRefused
 from builder.engines.docker_cli import Docker
 from builder.engines.registry_images import architecture
 from registry.client import RegistryClient
-from registry.compose import Composed, ConfigChanges, compose
-from registry.layer import Part, make_layer
+from registry.compose import Composed, ConfigChanges, bring_base, put_on
+from registry.compression import Compression
+from registry.layer import LayerSettings, Part, make_layer
 from registry.names import Location, Reference
 
 #: How long pushing an image may take, in seconds.
@@ -32,6 +34,7 @@ class Shelf:
 
     client: RegistryClient
     location: Location
+    compression: Compression = Compression.GZIP
 
     @property
     def prefix(self) -> str:
@@ -83,10 +86,13 @@ class Shelf:
     ) -> Composed:
         """Put files onto an environment that the registry has, as one layer, without pulling anything."""
         path = scratch / "content.tar.gz"
-        layer = await make_layer(content, path)
         try:
-            return await compose(
-                self.client, self.environment(key), target, [layer], changes, architecture=architecture()
-            )
+            # While one end of the line compresses, the other is asked what it has.
+            async with asyncio.TaskGroup() as group:
+                base = group.create_task(bring_base(self.client, self.environment(key), target, architecture()))
+                layer = group.create_task(make_layer(content, path, LayerSettings(compression=self.compression)))
+            return await put_on(self.client, base.result(), target, [layer.result()], changes)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             path.unlink(missing_ok=True)
