@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from bindery.errors import InvalidDependencyFile
 from builder.engines.hands import Hands
-from builder.engines.joining import asks_for_server, extends_server, package_names
+from builder.engines.joining import asks_for_server, extends_server, normalized, package_names
 from builder.engines.server import SERVER_OVERRIDES, SERVER_REQUIREMENTS, server_pins
 from builder.plan import Install, Plan, Source
 from builder.tree import Tree
@@ -61,6 +61,35 @@ async def make_environment(plan: Plan, installer: Hands, preferred: str = "") ->
     installer.settle_paths()
     await installer.compile_bytecode()
     return await installer.freeze(), joined
+
+
+class OtherVersions(Exception):
+    """An environment cannot be grown from another one: it has to be made from nothing."""
+
+
+async def grow_environment(plan: Plan, installer: Hands, lower: str) -> str:
+    """Add what a plan asks for to the installer's target, an environment with the lock `lower`; return the new lock.
+
+    All is resolved as if nothing was there. Raises `OtherVersions` unless what is there is just a part of that.
+    """
+    inputs = await _inputs(plan, installer)
+    kernel = installer.write("kernel.txt", KERNEL_REQUIREMENTS)
+    lock = await installer.resolve([*inputs.open, kernel], constraints=inputs.constraints)
+    wanted = lock.read_text(encoding="utf-8")
+    if inputs.locked or asks_for_server(package_names(wanted)) or not versions(lower) <= versions(wanted):
+        raise OtherVersions
+    await installer.install("--no-deps", "-r", lock)
+    if extends_server(installer.target):
+        raise OtherVersions
+    await installer.compile_bytecode()
+    return await installer.freeze()
+
+
+def versions(lock: str) -> set[tuple[str, str]]:
+    """The packages in a lock, each with its version or with where it is from."""
+    lines = [line.strip() for line in lock.splitlines() if line.strip() and not line.startswith(("-", "#"))]
+    split = [line.partition(" @ ") if " @ " in line else line.partition("==") for line in lines]
+    return {(normalized(name.strip()), version.strip()) for name, _, version in split}
 
 
 async def join(installer: Hands, lower_lock: str = "") -> None:

@@ -18,6 +18,8 @@ from builder.inside import compiled
 UV_FAILED = 65
 #: Ends a build step in which packages' own code would have to run.
 SOURCE_NEEDED = 67
+#: Ends a build step in which an environment should have grown from another one, and cannot.
+OTHER_VERSIONS = 68
 #: What Python runs when it starts; the first is uv's own.
 _STARTERS = ("*.pth", "sitecustomize*", "usercustomize*")
 _OWN_STARTER = "_virtualenv.pth"
@@ -66,6 +68,10 @@ class InsideHands:
     async def create(self) -> None:
         """Make the target an empty virtual environment."""
         self._uv(commands.create(self.python, self.target))
+        shutil.copyfile(self.target / _CONFIGURATION, self.scratch / _CONFIGURATION)
+
+    def adopt(self) -> None:
+        """Take the target as it is, an environment that was made with wheels only."""
         shutil.copyfile(self.target / _CONFIGURATION, self.scratch / _CONFIGURATION)
 
     async def resolve(

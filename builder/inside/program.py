@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.engines.environment import join, make_environment
+from builder.engines.environment import OtherVersions, grow_environment, join, make_environment
 from builder.engines.joining import SERVER_COMMANDS, extends_server
 from builder.engines.server import make_server
-from builder.inside.hands import InsideHands
+from builder.inside.hands import OTHER_VERSIONS, InsideHands
 from builder.plan import Plan
 
 #: What an environment is, beside it in the image.
@@ -68,9 +68,19 @@ async def _server(hands: InsideHands, step: Mapping[str, Any]) -> None:
 
 async def _environment(hands: InsideHands, step: Mapping[str, Any]) -> None:
     plan = Plan.from_json(json.dumps(step["plan"]))
-    lock, joined = await make_environment(plan, hands, step.get("preferred", ""))
+    lock, joined = await _grown_or_made(plan, hands, step)
     _name_interpreter(hands.target)
     _write_facts(hands.target, {"lock": lock, "joined": joined, "apt": _apt_versions(plan.apt)})
+
+
+async def _grown_or_made(plan: Plan, hands: InsideHands, step: Mapping[str, Any]) -> tuple[str, bool]:
+    if "lower" not in step:
+        return await make_environment(plan, hands, step.get("preferred", ""))
+    hands.adopt()
+    try:
+        return await grow_environment(plan, hands, step["lower"]), False
+    except OtherVersions:
+        raise SystemExit(OTHER_VERSIONS) from None
 
 
 async def _post(hands: InsideHands, step: Mapping[str, Any]) -> None:

@@ -18,7 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from bindery.errors import BinderyError, InstallFailed, PostBuildFailed, PythonUnavailable, ToolMissing, Unsatisfiable
+from bindery.errors import (
+    BinderyError,
+    BuildTimedOut,
+    InstallFailed,
+    PostBuildFailed,
+    PythonUnavailable,
+    ToolMissing,
+    Unsatisfiable,
+)
 from bindery.settings import BuildSettings, Settings
 from builder import detect
 from builder.engines.base import BuildJob
@@ -223,6 +231,36 @@ async def test_a_changed_notebook_reuses_the_environment(engine: DockerEngine, r
     print(f"notebook only: {sum(second.seconds):.2f} s")
 
 
+async def test_an_environment_grows_from_one_with_fewer_packages(engine: DockerEngine, repository: Repository) -> None:
+    mark = never_seen()
+    first = await build(engine, repository, {"requirements.txt": f"six==1.17.0\ntoolz\n{mark}"})
+    second = await build(engine, repository, {"requirements.txt": f"six==1.17.0\ntabulate\ntoolz\n{mark}"})
+    lower, grown = (built.job.plan.environment_key for built in (first, second))
+    assert f"Growing it from environment {lower[:12]}" in second.lines
+    assert "six" not in second.lines
+    assert layers(environment_name(grown))[:-1] == layers(environment_name(lower))
+    info = await engine.find(grown)
+    assert info is not None
+    assert {"six==1.17.0", "pip"} <= {line.partition("==")[0] if "pip" in line else line for line in info.lock.split()}
+    assert "tabulate" in info.lock
+    assert built_runs(second, "import six, tabulate, toolz; print(six.__version__)") == "1.17.0"
+
+
+async def test_an_environment_does_not_grow_where_other_versions_are_due(
+    engine: DockerEngine, repository: Repository
+) -> None:
+    mark = never_seen()
+    await build(engine, repository, {"requirements.txt": f"six\nwebencodings\n{mark}"})
+    second = await build(engine, repository, {"requirements.txt": f"six\nwebencodings\nsix<1.17\n{mark}"})
+    assert "Growing it from environment" in second.lines
+    assert "making it from nothing" in second.lines
+    assert built_runs(second, "import six; print(six.__version__)") == "1.16.0"
+
+
+def built_runs(built: Built, code: str) -> str:
+    return built.run(f"python -c '{code}'")
+
+
 async def test_an_image_that_is_there_is_not_made_again(engine: DockerEngine, repository: Repository) -> None:
     first = await build(engine, repository, {"requirements.txt": "six==1.17.0\n"})
     again = await carry_out(engine, first.job)
@@ -344,6 +382,14 @@ async def test_failures_say_what_to_mend(engine: DockerEngine, repository: Repos
     repository.commit({"runtime.txt": "python-3.8"})
     with pytest.raises(PythonUnavailable, match=r"3\.8"):
         await planned(engine, repository)
+
+
+async def test_a_build_that_takes_too_long_is_ended(settings: Settings, repository: Repository) -> None:
+    short = settings.model_copy(update={"build": settings.build.model_copy(update={"timeout_seconds": 2.0})})
+    engine = await DockerEngine.open(short, docker.engine().environment)
+    error = await refused(engine, repository, {"Dockerfile": f"FROM {docker.os_image()}\nRUN sleep 600\n"})
+    assert isinstance(error, BuildTimedOut)
+    assert "2 seconds" in error.message
 
 
 async def test_cancelling_ends_the_build_in_the_engine(engine: DockerEngine, repository: Repository) -> None:
