@@ -23,6 +23,7 @@ from builder.engines.layered.making import NO_SPACE, Image, Recipe, StepFailed
 #: Seconds for a question to the engine.
 ASK_SECONDS = 60.0
 PULL_SECONDS = 1800.0
+_LAST_WORDS = 2000
 #: From this version on the client does BuildKit only through its plugin buildx.
 _FIRST_WITHOUT_BUILDKIT = 23
 _AWAY = re.compile(
@@ -133,6 +134,8 @@ class Docker:
         if code != 0:
             output, words = "".join(progress.output), "\n".join(progress.words).strip()
             _check(words)
+            # What a step writes, it writes to the engine's own disk.
+            _check_space(output[-_LAST_WORDS:])
             raise StepFailed(output, words)
         found = {path: await self.read_file(recipe.tag, path) for path in recipe.reads}
         return {path: data for path, data in found.items() if data is not None}
@@ -203,9 +206,14 @@ async def _probe(program: Path, environment: Mapping[str, str]) -> Docker:
     return Docker(program, client, str(server["Version"]), buildx, environment)
 
 
-def _check(words: str) -> None:
+def _check_space(words: str) -> None:
     if NO_SPACE.search(words):
-        raise DiskFull("There is no space left for images.", hint="The operator has to free space: docker system df")
+        hint = "The operator has to free space: bindery gc, docker builder prune, docker system df"
+        raise DiskFull("There is no space left for images.", hint=hint)
+
+
+def _check(words: str) -> None:
+    _check_space(words)
     if _AWAY.search(words):
         raise away(words.splitlines()[-1] if words else "")
 

@@ -14,9 +14,11 @@ import pytest_asyncio
 from tests.support import docker
 from tests.support.docker import Engine
 from tests.support.docker_service import containers, docker_serving
+from tests.support.docker_sessions import EngineThatGoesAway
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
 from tests.support.service import Service
+from tests.support.small_engine import small_engine
 from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -125,3 +127,50 @@ async def test_auto_takes_docker_where_it_answers(docker_service: Service, tmp_p
     async with aiohttp.ClientSession() as client, client.get(f"{without.url}versions") as response:
         assert (await response.json())["builder_info"]["engine"] == "process"
     await without.stop()
+
+
+async def test_an_engine_that_goes_away_in_a_build_and_comes_back(
+    docker_service: Service, git_server: GitServer, engine: Engine, tmp_path: Path
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"Dockerfile": f"FROM {docker.os_image()}\nRUN echo begun && sleep 60 && echo {name}\n"})
+    async with EngineThatGoesAway() as away:
+        environment = {**docker_service.environment, "DOCKER_HOST": away.host, "BINDERY_ALLOW_BUILD_ONLY": "true"}
+        service = Service(tmp_path / "data", environment)
+        await service.start()
+        try:
+            link = service.stream(f"gh/{name}/HEAD?build_only=true")
+            await link.read(until_text="begun")
+            await away.go()
+            failed = await service.stream(link.url.partition("build/")[2]).read()
+            assert failed.last["code"] == "tool_missing", failed.text
+            assert "Docker Engine does not answer" in failed.last["message"]
+            await until(lambda: not list((service.data_dir / "builds").glob("*")), 30, "nothing is left")
+            await away.come_back()
+            repository.commit({"Dockerfile": f"FROM {docker.os_image()}\nRUN echo {name}\n"})
+            again = await service.stream(f"gh/{name}/HEAD?build_only=true").read()
+            assert again.last["phase"] == "ready", again.text
+            engine.run("image", "rm", again.last["image"])
+        finally:
+            await service.stop()
+
+
+async def test_a_build_that_fills_the_disk_of_the_engine(
+    docker_service: Service, git_server: GitServer, tmp_path: Path
+) -> None:
+    repository, name = fresh(git_server)
+    base = docker.os_image()
+    repository.commit({"Dockerfile": f"FROM {base}\nRUN head -c 900M /dev/zero > /large\n"})
+    with small_engine(tmp_path, 600) as small:
+        environment = {**docker_service.environment, "DOCKER_HOST": small.host, "BINDERY_ALLOW_BUILD_ONLY": "true"}
+        service = Service(tmp_path / "data", environment)
+        await service.start()
+        try:
+            failed = await service.stream(f"gh/{name}/HEAD?build_only=true").read()
+            assert failed.last["code"] == "disk_full", failed.text
+            assert small.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split() == [base]
+            repository.commit({"Dockerfile": f"FROM {base}\nRUN echo small > /small\n"})
+            again = await service.stream(f"gh/{name}/HEAD?build_only=true").read()
+            assert again.last["phase"] == "ready", again.text
+        finally:
+            await service.stop()

@@ -88,7 +88,7 @@ def engine() -> Engine:
     need(client is not None, "Docker's client: apt-get install docker.io")
     assert client is not None
     for host in dict.fromkeys((os.environ.get("DOCKER_HOST", ""), "unix:///var/run/docker.sock")):
-        if host and _answers(Engine(host, Path(client))):
+        if host and answers(Engine(host, Path(client))):
             return Engine(host, Path(client))
     return _own_engine(Path(client))
 
@@ -115,7 +115,8 @@ def _runs(client: str | Path) -> bool:
     return False
 
 
-def _answers(candidate: Engine) -> bool:
+def answers(candidate: Engine) -> bool:
+    """Whether an engine answers."""
     with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError):
         return bool(candidate.run("version", "--format", "{{.Server.Version}}", timeout_seconds=20))
     return False
@@ -129,7 +130,7 @@ def _own_engine(client: Path) -> Engine:
     with _locked("docker-start"):
         # Shared: whoever gets it for itself alone at the end was the last.
         fcntl.flock(using, fcntl.LOCK_SH)
-        if not _answers(ours):
+        if not answers(ours):
             _start(folder, ours)
     atexit.register(_leave, folder, using.fileno())
     # Kept open as long as this process lives.
@@ -151,7 +152,7 @@ def _start(folder: Path, ours: Engine) -> None:
             [program, f"--host={ours.host}", *words], stdout=log, stderr=log, start_new_session=True
         )
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(ours):
+    while not answers(ours):
         if daemon.poll() is not None or time.monotonic() > deadline:
             daemon.kill()
             said = (folder / "docker.log").read_text(errors="replace")[-2000:]

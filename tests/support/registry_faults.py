@@ -154,6 +154,22 @@ class RegistryFails:
 
 
 @dataclass
+class RegistryGoesDown:
+    """Answers nothing any more, from the first time on that something of a kind is written."""
+
+    writes: str = "blob"
+    down: bool = False
+
+    async def __call__(self, step: Step) -> web.StreamResponse | None:
+        self.down = self.down or step.writes == self.writes
+        if not self.down:
+            return None
+        assert step.request.transport is not None
+        step.request.transport.abort()
+        return web.Response(status=500)
+
+
+@dataclass
 class RegistryBreaksUpload:
     """Resets the connection in the middle of a body.
 
