@@ -21,7 +21,13 @@ from launcher.spawners.docker_container import DESCRIPTION_LABEL
 from tests.support.docker import engine, os_image
 from tests.support.docker_sessions import NETWORK, EngineThatGoesAway, docker_spawner
 from tests.support.notebook_server import NotebookServer
-from tests.support.session_images import SessionImages, build, make_classic_image, make_session_images
+from tests.support.session_images import (
+    SessionImages,
+    build,
+    make_classic_image,
+    make_proxied_image,
+    make_session_images,
+)
 from tests.support.wait import until
 
 CONNECTS = """
@@ -239,6 +245,13 @@ async def test_images_from_before_jupyterlab_start() -> None:
         assert await server.status("tree") == 200
         assert await server.status("api/contents", token="wrong") == 403
         assert await server.run("print(6 * 7)") == "42\n"
+
+
+async def test_programs_that_the_server_has_behind_it_are_reached() -> None:
+    async with spawning() as spawner:
+        _, server = await begin(spawner, await asyncio.to_thread(make_proxied_image))
+        assert await server.status("rstudio/README.md") == 200
+        assert await server.status("rstudio/nothing") == 404
 
 
 async def test_many_starts_at_once_give_one_container_each(images: SessionImages) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -52,6 +53,15 @@ def make_session_images() -> SessionImages:
 def make_classic_image() -> str:
     """An image from before JupyterLab, as repo2docker made them: it has nothing but the classic notebook."""
     return build("classic", packages=_CLASSIC, entrypoint=True)
+
+
+def make_proxied_image() -> str:
+    """An image as repo2docker makes them for R: another program is served behind Jupyter's own server."""
+    servers = {"rstudio": {"command": ["python3", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]}}
+    config = f"{ENVIRONMENT}/etc/jupyter/jupyter_server_config.json"
+    text = json.dumps({"ServerProxy": {"servers": servers}})
+    more = f"RUN mkdir -p {ENVIRONMENT}/etc/jupyter && echo '{text}' > {config}"
+    return build("proxied", packages=("jupyterlab", "ipykernel", "jupyter-server-proxy"), entrypoint=True, more=more)
 
 
 def build(
