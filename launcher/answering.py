@@ -60,6 +60,8 @@ async def _address(spawner: Spawner, name: str, status: Status) -> Address | Non
 
 
 async def _answers(address: Address, base_url: str, token: str) -> bool:
+    if not await _listens(address):
+        return False
     host = "localhost" if address.socket else _authority(address)
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     try:
@@ -80,3 +82,16 @@ def _authority(address: Address) -> str:
     """Host and port as a URL has them."""
     host = f"[{address.host}]" if ":" in (address.host or "") else address.host
     return f"{host}:{address.port}"
+
+
+async def _listens(address: Address) -> bool:
+    """Whether somebody takes connections: a fifth of the work of a whole question, which mostly comes too early."""
+    if address.socket:
+        return True
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from bindery.process import run
+from builder.engines.docker_cli import find_docker
+from builder.engines.docker_images import drafts
 from builder.engines.uv import find_uv
 from registry.reference import binderhub_reference
 from tests.support import docker
@@ -18,7 +23,17 @@ from tests.support.docker_service import docker_serving
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
 from tests.support.registry import Registry, running_registry
+from tests.support.registry_faults import (
+    Fault,
+    FaultyRegistry,
+    RegistryFails,
+    RegistryGoesDown,
+    RegistryRefusesPush,
+    RegistryTooBusy,
+    faulty,
+)
 from tests.support.service import Service, Visit, environment
+from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,7 +54,7 @@ async def service(
     engine: Engine, registry: Registry, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
     data_dir = tmp_path_factory.mktemp("shelved") / "data"
-    where = {"BINDERY_REGISTRY__URL": f"{registry.host}/team"}
+    where = {"BINDERY_REGISTRY__URL": f"{registry.host}/team", "BINDERY_ALLOW_BUILD_ONLY": "true"}
     async with docker_serving(engine, git_server, data_dir, "shelved", **where) as service:
         yield service
 
@@ -180,3 +195,119 @@ async def test_images_of_a_binderhub_are_found_by_its_names(
         engine.run("rm", "--force", f"bindery-{visit.last['url'].rstrip('/').rpartition('/')[2]}")
     finally:
         await heir.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def faulty_registry(registry: Registry) -> AsyncIterator[FaultyRegistry]:
+    """The same registry with what goes wrong."""
+    async with faulty(registry) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def frail(service: Service, faulty_registry: FaultyRegistry, tmp_path: Path) -> AsyncIterator[Service]:
+    """A service that knows the registry by its faults; the environments of the other one are there."""
+    where = {"BINDERY_REGISTRY__URL": f"{faulty_registry.host}/team"}
+    async with running(Service(tmp_path / "frail", {**service.environment, **where})) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service) -> AsyncIterator[Service]:
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+async def build(service: Service, name: str) -> Visit:
+    """Build without a session."""
+    return await service.stream(f"gh/{name}/HEAD?build_only=true").read()
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "no login": (RegistryRefusesPush("blob"), "registry_refused"),
+    "broken": (RegistryFails("manifest"), "registry_unreachable"),
+    "full": (RegistryFails("blob", full=True), "registry_full"),
+    "busy": (RegistryTooBusy(times=10**6, retry_after="100"), "registry_busy"),
+    "down": (RegistryGoesDown("blob"), "registry_unreachable"),
+}
+
+
+async def test_a_registry_that_fails_in_an_upload_fails_the_build_and_keeps_nothing(
+    service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry, registry: Registry
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n"})
+    assert (await build(service, name)).last["phase"] == "ready"
+    first = await build(frail, name)
+    assert "is in the registry: reused" in first.text
+    image, _, kept = first.last["image"].rpartition(":")
+    for title, (fault, code) in FAULTS.items():
+        repository.commit({"a.txt": title})
+        faulty_registry.faults = [fault]
+        failed = await build(frail, name)
+        faulty_registry.faults = []
+        assert (failed.last["phase"], failed.last["code"]) == ("failed", code), (title, failed.text)
+        assert tags(registry, image) == [kept], title
+        # What is down cannot be told that an upload is given up: it forgets that itself.
+        assert title == "down" or registry.unfinished_uploads() == [], title
+    again = await build(frail, name)
+    assert again.last["phase"] == "ready", again.text
+    assert tags(registry, image) == sorted([kept, again.last["image"].rpartition(":")[2]])
+
+
+async def test_a_busy_registry_is_waited_for(
+    service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n"})
+    assert (await build(service, name)).last["phase"] == "ready"
+    faulty_registry.faults = [RegistryTooBusy(times=2)]
+    visit = await build(frail, name)
+    assert visit.last["phase"] == "ready", visit.text
+
+
+async def test_an_environment_that_cannot_be_pushed_is_kept_and_pushed_the_next_time(
+    service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "tabulate\n"})
+    assert (await build(service, name)).last["phase"] == "ready"
+    repository.commit({"requirements.txt": f"tabulate\n# {name}\n"})
+    faulty_registry.faults = [RegistryRefusesPush("begin")]
+    failed = await build(frail, name)
+    assert failed.last["code"] == "registry_refused", failed.text
+    assert "could not be pushed" in failed.last["message"]
+    again = await build(service, name)
+    assert again.last["phase"] == "ready", again.text
+    assert "is known, built" in again.text
+    assert "pushing" in again.phases
+
+
+async def test_a_build_survives_that_its_service_is_killed_in_each_of_its_states(
+    service: Service, git_server: GitServer, registry: Registry, tmp_path: Path
+) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": f"tabulate\n# {name}\n", "large": os.urandom(2**24)})
+    killed = Service(tmp_path / "data", {**service.environment, "BINDERY_BUILD__MAX_ATTEMPTS": "9"})
+    link = f"gh/{name}/HEAD?build_only=true"
+    for state in ("Fetching", "Plan:", "Building environment", "Pushing to", "Adding the repository's files"):
+        await killed.start()
+        visit = await killed.stream(link).read(until_text=state)
+        assert state in visit.last["message"], visit.text
+        await killed.stop(signal.SIGKILL)
+    async with running(killed):
+        visit = await build(killed, name)
+        assert visit.last["phase"] == "ready", visit.text
+        image, _, tag = visit.last["image"].rpartition(":")
+        assert tags(registry, image) == [tag]
+        await until(lambda: not list((killed.data_dir / "builds").glob("*")), 30, "nothing is left of the build")
+        assert await drafts(await find_docker(killed.environment), killed.data_dir, []) == []
+
+
+def tags(registry: Registry, image: str) -> list[str]:
+    """The tags of an image's repository, as the registry has them on its disk."""
+    folder = registry.root / "docker/registry/v2/repositories" / image.partition("/")[2] / "_manifests/tags"
+    return sorted(path.parent.parent.name for path in folder.glob("*/current/link"))
