@@ -20,7 +20,7 @@ from tests.support.git_server import GitServer, Repository
 from tests.support.service import Service, environment
 from tests.support.wait import until
 
-LIMIT_SECONDS = 240.0
+LIMIT_SECONDS = 900.0
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,20 @@ def small_engine(folder: Path, mebibytes: int) -> Iterator[Engine]:
     try:
         daemon = _start(folder, disk, small)
         try:
-            name = docker.os_image()
-            saved = subprocess.Popen(
-                [found.client, "save", name], env=found.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-            subprocess.run([small.client, "load", "--quiet"], env=small.environment, stdin=saved.stdout, check=True)
-            assert saved.wait() == 0
+            _copy_image(docker.os_image(), found, small)
             yield small
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(_STOP_SECONDS)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def _copy_image(name: str, source: Engine, target: Engine) -> None:
+    words = [source.client, "save", name]
+    with subprocess.Popen(words, env=source.environment, stdout=subprocess.PIPE) as saved:
+        subprocess.run([target.client, "load", "--quiet"], env=target.environment, stdin=saved.stdout, check=True)
+    assert saved.returncode == 0
 
 
 def _start(folder: Path, disk: Path, small: Engine) -> subprocess.Popen[bytes]:
