@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,4 +55,6 @@ class Composer:
                 done = await self.shelf.compose(job.plan.environment_key, target, parts, changes, folder)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+            with suppress(OSError):
+                folder.parent.rmdir()
         await say(f"Stored {done.reference.repository}, {done.uploaded / 2**20:.1f} MiB new\n")
