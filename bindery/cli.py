@@ -244,8 +244,8 @@ def settings() -> None:
     from bindery.settings_table import rows
 
     for row in rows():
-        output.print(f"[bold]{row.variable}[/bold]  (default: {row.default})", soft_wrap=True)
-        output.print(f"    {row.description}", soft_wrap=True)
+        output.print(f"[bold]{row.variable}[/bold]  (default: {marked(row.default)})", soft_wrap=True)
+        output.print(f"    {marked(row.description)}", soft_wrap=True)
 
 
 @schema.command("upgrade")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from bindery.cli import app
+from bindery.settings_table import rows
 from bindery.terminal import marked, plain
 
 
@@ -36,3 +39,10 @@ def test_brackets_stay_brackets(text: str) -> None:
     with console.capture() as captured:
         console.print(f"[red]Error:[/red] {marked(text)}", soft_wrap=True)
     assert captured.get() == f"Error: {text}\n"
+
+
+def test_every_setting_is_printed_with_the_brackets_it_has() -> None:
+    said = CliRunner().invoke(app, ["settings"], catch_exceptions=False).output
+    for row in rows():
+        assert row.variable in said
+        assert row.description in said
