@@ -19,6 +19,8 @@ LOOK_SECONDS = 0.01
 #: start at once, looking must not keep them from it.
 LOOK_SHARE = 0.05
 LONGEST_LOOK_SECONDS = 1.0
+#: One that does not run yet, because its image is on the way or no node has room, cannot answer: no hurry.
+STARTING_LOOK_SECONDS = 0.1
 #: How long one question may take, in seconds.
 ASK_SECONDS = 5.0
 
@@ -45,7 +47,8 @@ async def answers(
                 if address is not None and await _answers(address, base_url, token):
                     return address
                 share = (time.monotonic() - began) * LOOK_SHARE
-                await asyncio.sleep(min(max(LOOK_SECONDS, share), LONGEST_LOOK_SECONDS))
+                least = STARTING_LOOK_SECONDS if status.running is Running.STARTING else LOOK_SECONDS
+                await asyncio.sleep(min(max(least, share), LONGEST_LOOK_SECONDS))
     except TimeoutError:
         raise SessionFailed(f"The notebook server did not answer within {seconds:g} seconds.") from None
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import structlog
 
-from bindery.cluster import Cluster
+from bindery.cluster import MOST_REQUESTS, Cluster
 from bindery.errors import ClusterRefused, EngineUnavailable, QuotaReached, SessionFailed
 from bindery.informer import Informer, Watch, following
 from bindery.pods import INSTANCE_LABEL, selector
@@ -70,6 +70,7 @@ class KubernetesSpawner:
         self._place = Place(settings, limits, allow_origin)
         self._asked: dict[str, _Asked] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns = asyncio.Semaphore(MOST_REQUESTS)
         self._stack = contextlib.AsyncExitStack()
         query = {"labelSelector": selector(self._place.labels)}
         self._pods: Informer[PodView] = Informer(self.cluster, "pods", query, read, self._see)
@@ -203,7 +204,9 @@ class KubernetesSpawner:
         """The pod, new or of that name and ours. None for one that ends."""
         path = self.cluster.path("pods")
         try:
-            made = await self.cluster.ask("POST", path, body=describe(request, self._place, name))
+            # Describing a crowd's pods all at once would keep the event loop from everything else.
+            async with self._turns:
+                made = await self.cluster.ask("POST", path, body=describe(request, self._place, name))
         except ClusterRefused as refused:
             if refused.answer != 409:
                 raise
