@@ -20,6 +20,7 @@ from bindery.errors import (
 from bindery.process import Finished, ProcessTimeout, run
 from builder.guard import Endpoint, GuardedClient, reading
 from builder.ls_refs import MAX_GREETING, ls_refs, speaks_protocol_2
+from builder.rate_limit import rate_limited
 
 _SERVICE = "info/refs"
 _QUERY = {"service": "git-upload-pack"}
@@ -116,13 +117,15 @@ async def git(
 async def contact(client: GuardedClient, url: str) -> Remote:
     """Ask a Git server whether it has a repository that everybody may read, following checked redirects.
 
-    Raises `RepositoryNotFound`, `AuthenticationRequired`, `HostRefused` or `HostUnreachable`.
+    Raises `RepositoryNotFound`, `AuthenticationRequired`, `HostRefused`, `HostBusy` or `HostUnreachable`.
     """
     base = URL(url)
     if base.scheme == "file":
         return Remote(url, None)
     asked = (base.with_path(base.path.rstrip("/") + "/" + _SERVICE, encoded=False)).with_query(_QUERY)
     async with client.get(asked, {"Git-Protocol": "version=2"}) as response:
+        if busy := rate_limited(response):
+            raise busy
         _check_status(url, response.status)
         if not response.content_type.startswith(("application/x-git-upload-pack-advertisement", "text/plain")):
             raise _not_git(url)
@@ -139,7 +142,7 @@ def _check_status(url: str, status: int) -> None:
         raise AuthenticationRequired(f"{url} asks for a login: the repository is private, or does not exist.")
     if status in (404, 410):
         raise RepositoryNotFound(f"There is no repository at {url}.")
-    if 400 <= status < 500 and status != 429:
+    if 400 <= status < 500:
         raise _not_git(url)
     if status != 200:
         raise HostUnreachable(f"{URL(url).host} answered with HTTP status {status} when asked for {url}.")

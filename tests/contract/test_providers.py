@@ -55,6 +55,7 @@ FAULTS: dict[str, tuple[tuple[int, dict[str, str], bytes], tuple[type[BinderyErr
     "forbidden": ((403, {}, b"no"), (AuthenticationRequired,)),
     "missing": ((404, {}, b""), (RepositoryNotFound,)),
     "gone": ((410, {}, b""), (RepositoryNotFound,)),
+    "spent": ((403, {"X-RateLimit-Remaining": "0", "Retry-After": "600"}, b"{}"), (HostBusy,)),
     "busy": ((429, {"Retry-After": "120"}, b""), (HostBusy, HostUnreachable)),
     "error": ((500, {}, b"<h1>Internal Server Error</h1>"), (HostUnreachable,)),
     "page": ((200, {"Content-Type": "text/html"}, b"<html>"), (HostUnreachable, RepositoryNotFound)),

@@ -190,3 +190,19 @@ async def test_doctor_without_git_says_how_to_get_it(tmp_path: Path) -> None:
     ended = await bindery("doctor", "--data-dir", tmp_path / "data", PATH=str(tmp_path))
     assert ended.returncode == 1
     assert b"Install git" in ended.stdout
+
+
+class TestLink:
+    async def test_the_badge_of_a_page_in_a_browser(self) -> None:
+        page = "https://github.com/owner/name/blob/main/a%20b.ipynb"
+        ended = await bindery("link", page, "--service", "bindery.example.org", "--format", "markdown")
+        assert ended.returncode == 0, ended.stderr
+        link = "https://bindery.example.org/v2/gh/owner/name/main?labpath=a%20b.ipynb"
+        badge = f"[![Launch in Bindery](https://bindery.example.org/badge_logo.svg)]({link})"
+        assert ended.stdout.decode() == f"{badge}\n"
+
+    async def test_what_names_no_repository_is_said_with_a_cure(self) -> None:
+        ended = await bindery("link", "nonsense")
+        assert (ended.returncode, ended.stdout) == (1, b"")
+        assert b"invalid_spec" in ended.stderr
+        assert b"Hint: " in ended.stderr
