@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import secrets
 import signal
 import uuid
@@ -18,6 +20,20 @@ from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
 from tests.support.service import Visit
 from tests.support.wait import until
+
+#: A server that answers everything, and takes ever more memory when it is told to.
+HUNGRY = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        taken = []
+        while self.path.endswith("/eat"):
+            taken.append(bytearray(1 << 20))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+HTTPServer(("", 8888), Handler).serve_forever()
+"""
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -116,22 +132,45 @@ async def test_a_killed_service_finds_its_sessions_again(world: World, git_serve
     assert f"{world.instance}-{session(resumed.last)}" in after
 
 
-async def test_a_visitor_who_leaves_and_one_who_does_nothing(git_server: GitServer, world: World) -> None:
-    repository, name = fresh(git_server)
-    repository.commit({"requirements.txt": "six\n"})
-    await launched(world, f"gh/{name}/HEAD")
-    await world.service.stop(signal.SIGTERM)
-    culling = {"BINDERY_SESSION__UNOPENED_SECONDS": "0.5", "BINDERY_SESSION__IDLE_SECONDS": "0.5"}
+@contextlib.asynccontextmanager
+async def restarted(world: World, **settings: str) -> AsyncIterator[None]:
+    """The service has further settings while the block runs."""
     kept = world.service.environment
-    world.service.environment = {**kept, **culling}
+    await world.service.stop(signal.SIGTERM)
+    world.service.environment = {**kept, **settings}
     await world.service.start()
-
-    async def none() -> bool:
-        return not await world.pods()
-
     try:
-        await until(none, 60, "all sessions are culled")
+        yield
     finally:
         await world.service.stop(signal.SIGTERM)
         world.service.environment = kept
         await world.service.start()
+
+
+async def test_a_session_that_takes_too_much_memory_says_so_on_its_page(world: World, git_server: GitServer) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    container = {"name": "session", "command": ["python3", "-c", HUNGRY], "args": None}
+    settings = {
+        "BINDERY_KUBERNETES__SESSION__PATCH": json.dumps({"spec": {"containers": [container]}}),
+        "BINDERY_SESSION__MEMORY_BYTES": str(128 * 2**20),
+    }
+    async with restarted(world, **settings):
+        visit = await launched(world, f"gh/{name}/HEAD")
+        url = f"{world.service.url}user/{session(visit.last)}/eat"
+        async with aiohttp.ClientSession() as client, client.get(url) as answer:
+            assert answer.status >= 500
+        assert "more than its 128 MiB of memory" in await gone(world, session(visit.last))
+
+
+async def test_a_visitor_who_leaves_and_one_who_does_nothing(git_server: GitServer, world: World) -> None:
+    repository, name = fresh(git_server)
+    repository.commit({"requirements.txt": "six\n"})
+    await launched(world, f"gh/{name}/HEAD")
+    culling = {"BINDERY_SESSION__UNOPENED_SECONDS": "0.5", "BINDERY_SESSION__IDLE_SECONDS": "0.5"}
+
+    async def none() -> bool:
+        return not await world.pods()
+
+    async with restarted(world, **culling):
+        await until(none, 60, "all sessions are culled")

@@ -16,8 +16,6 @@ from tests.support import cluster_builds
 from tests.support.git_server import GitServer
 from tests.support.service import Service, environment
 
-_END = {"query": {"gracePeriodSeconds": "0"}}
-
 
 @dataclass(frozen=True)
 class World:
@@ -43,7 +41,7 @@ class World:
     async def remove(self, pod: str) -> None:
         """Remove a pod behind the service's back."""
         with contextlib.suppress(ClusterRefused):
-            await self.api.ask("DELETE", self.api.path("pods", pod), **_END)
+            await self.api.ask("DELETE", self.api.path("pods", pod), query={"gracePeriodSeconds": "0"})
 
 
 def variables(settings: Settings) -> dict[str, str]:
