@@ -108,10 +108,8 @@ async def _cluster_workbench(settings: Settings) -> AsyncIterator[Workbench]:
     from builder.engines.kubernetes import KubernetesEngine
     from builder.engines.registry_stock import RegistryStock
 
-    async with Cluster(settings.kubernetes) as cluster, _shelf(settings) as shelf:
-        if shelf is None:
-            hint = "Name one that builds and nodes reach: BINDERY_REGISTRY__URL."
-            raise ToolMissing("The kubernetes engine keeps its images in a registry, and there is none.", hint=hint)
+    async with Cluster(settings.kubernetes) as cluster, _shelf(settings) as found:
+        shelf = _needed(found)
         builder = await KubernetesEngine.open(settings, cluster, shelf)
         description = f"Jobs in namespace {cluster.namespace}, by {settings.kubernetes.build.back_end}"
         yield Workbench(builder, RegistryStock(shelf), _names(builder, shelf, settings), description, lasting=True)
@@ -120,14 +118,19 @@ async def _cluster_workbench(settings: Settings) -> AsyncIterator[Workbench]:
 @contextlib.asynccontextmanager
 async def stock(settings: Settings) -> AsyncIterator[Stock]:
     """The engine's images alone, for looking at them from outside of the service."""
-    if settings.engine is not EngineName.DOCKER:
+    if settings.engine in (EngineName.PROCESS, EngineName.AUTO):
         yield DirectoryStock(DirectoryStore(settings.data_dir))
         return
     from bindery.docker_api import DockerApi
     from builder.engines.docker_stock import DockerStock
+    from builder.engines.registry_stock import RegistryStock
 
-    async with _shelf(settings) as shelf, DockerApi(settings.docker.host) as api:
-        yield DockerStock(api, shelf)
+    async with _shelf(settings) as shelf:
+        if settings.engine is EngineName.KUBERNETES:
+            yield RegistryStock(_needed(shelf))
+            return
+        async with DockerApi(settings.docker.host) as api:
+            yield DockerStock(api, shelf)
 
 
 def _names(builder: EnvironmentBuilder, shelf: Shelf | None = None, settings: Settings | None = None) -> ImageNames:
@@ -142,6 +145,13 @@ def _names(builder: EnvironmentBuilder, shelf: Shelf | None = None, settings: Se
                 hint="BINDERY_REGISTRY__BINDERHUB_PREFIX has to begin with the host of BINDERY_REGISTRY__URL.",
             )
     return ImageNames(prefix, builder.context.identity, binderhub)
+
+
+def _needed(shelf: Shelf | None) -> Shelf:
+    if shelf is None:
+        hint = "Name one that builds and nodes reach: BINDERY_REGISTRY__URL."
+        raise ToolMissing("The kubernetes engine keeps its images in a registry, and there is none.", hint=hint)
+    return shelf
 
 
 @contextlib.asynccontextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from bindery.docker_api import DockerApi, EngineRefused
 from builder.engines.docker_cli import moment
@@ -13,12 +13,8 @@ from builder.engines.docker_registry import Shelf
 from builder.engines.layered.images import DRAFTS, ENVIRONMENTS, KEY
 from builder.engines.layered.library import PACKS
 from builder.engines.layered.runtime import RUNTIMES
-from registry.names import Reference
+from builder.engines.registry_stock import RegistryStock, together
 from registry.retention import Holding, Inventory
-
-_AT_ONCE = 8
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,10 @@ class DockerStock:
     api: DockerApi
     shelf: Shelf | None = None
     runtime: str = ""
-    _away: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def _registry(self) -> RegistryStock | None:
+        return None if self.shelf is None else RegistryStock(self.shelf)
 
     async def inventory(self, recorded: Mapping[str, str]) -> Inventory:
         """See `Stock`. An image's own bytes are what it has on top of its environment."""
@@ -68,10 +67,10 @@ class DockerStock:
         ]
         here = {image.reference for image in images}
         away = {reference: key for reference, key in recorded.items() if reference not in here}
-        images_away, environments_away = await self._in_registry(away, environments)
+        beside = Inventory((), {}) if self._registry is None else await self._registry.beside(away, environments)
         return Inventory(
-            [*images, *images_away],
-            {key: sizes[key] for key in environments} | environments_away,
+            [*images, *beside.images],
+            {key: sizes[key] for key in environments} | dict(beside.environments),
             {name: sizes[name] for name in bases},
             {name: found for name, found in lower.items() if found},
             self._in_demand(bases),
@@ -79,24 +78,22 @@ class DockerStock:
 
     async def has(self, reference: str) -> bool:
         """See `Stock`. With a registry, that is where images are."""
-        if self.shelf is not None:
-            return await self.shelf.has(Reference.parse(reference))
+        if self._registry is not None:
+            return await self._registry.has(reference)
         return await self._inspect(reference) is not None
 
     async def remove_image(self, reference: str) -> None:
         """See `Stock`. A container that still uses it keeps it."""
-        self._away.pop(reference, None)
         await self._untag([reference])
-        if self.shelf is not None:
-            await self.shelf.remove(Reference.parse(reference))
+        if self._registry is not None:
+            await self._registry.remove_image(reference)
 
     async def remove_environment(self, key: str) -> None:
         """See `Stock`."""
         found = [image for image in await self._stored() if self._is_environment(image) and image.labels[KEY] == key]
         await self._untag(tag for image in found for tag in image.tags)
-        if self.shelf is not None:
-            self._away.pop(str(self.shelf.environment(key)), None)
-            await self.shelf.remove(self.shelf.environment(key))
+        if self._registry is not None:
+            await self._registry.remove_environment(key)
 
     async def remove_base(self, name: str) -> None:
         """See `Stock`. What environments have of it stays with them."""
@@ -112,34 +109,6 @@ class DockerStock:
         prefix = f"{RUNTIMES}:{self.runtime}" if self.runtime else newest.partition("-py")[0]
         return [name for name in runtimes if name.partition("-py")[0] == prefix]
 
-    async def _in_registry(
-        self, recorded: Mapping[str, str], here: Collection[str]
-    ) -> tuple[list[Holding], dict[str, int]]:
-        """Images that only the registry has, and environments that no image here stands on."""
-        shelf = self.shelf
-        if shelf is None:
-            return [], {}
-        keys = set(recorded.values())
-        whole = dict(zip(keys, await _all(self._bytes(str(shelf.environment(key))) for key in keys), strict=True))
-        wanted = [reference for reference in recorded if reference.startswith(shelf.prefix)]
-        sizes = zip(wanted, await _all(map(self._bytes, wanted)), strict=True)
-        images = [
-            Holding(reference, recorded[reference], max(size - (whole[recorded[reference]] or 0), 0), 0.0, away=True)
-            for reference, size in sizes
-            if size is not None
-        ]
-        return images, {key: size for key, size in whole.items() if size is not None and key not in here}
-
-    async def _bytes(self, reference: str) -> int | None:
-        """What the registry has of an image, in bytes, which never changes; None when it has none."""
-        assert self.shelf is not None
-        if reference not in self._away:
-            size = await self.shelf.size(Reference.parse(reference))
-            if size is None:
-                return None
-            self._away[reference] = size
-        return self._away[reference]
-
     async def _stored(self) -> list[_Stored]:
         """Images that are ours, with a name."""
         listed = await self.api.ask("GET", "/images/json")
@@ -148,7 +117,7 @@ class DockerStock:
             for item in listed
             if KEY in (item.get("Labels") or {}) or any(_is_base(tag) for tag in item.get("RepoTags") or ())
         ]
-        return [image for image in await _all(map(self._inspect, ours)) if image is not None]
+        return [image for image in await together(map(self._inspect, ours)) if image is not None]
 
     async def _inspect(self, name: str) -> _Stored | None:
         try:
@@ -188,14 +157,3 @@ def _size(bases: Mapping[str, _Stored], name: str) -> int:
 def _own(image: _Stored, environments: Mapping[str, _Stored]) -> int:
     environment = environments.get(image.labels[KEY])
     return image.size_bytes if environment is None else max(image.size_bytes - environment.size_bytes, 0)
-
-
-async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of works, of which a few are done at a time."""
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(work: Awaitable[T]) -> T:
-        async with gate:
-            return await work
-
-    return await asyncio.gather(*map(one, works))

@@ -18,6 +18,7 @@ from builder.engines.docker_registry import Shelf
 from builder.engines.docker_stock import DockerStock
 from builder.engines.layered.images import ENVIRONMENTS, KEY
 from builder.engines.layered.runtime import RUNTIMES
+from builder.engines.registry_stock import RegistryStock
 from registry.client import open_client
 from registry.compose import ConfigChanges
 from registry.layer import Item, Part
@@ -148,6 +149,20 @@ async def test_an_environment_that_only_the_registry_has_is_counted_there(place:
     found = await place.stock.inventory({reference: place.key})
     assert found.environments[place.key] == await place.shelf.size(place.shelf.environment(place.key))
     assert place.key not in found.below
+
+
+async def test_a_registry_alone_tells_of_what_is_recorded_and_lets_it_go(place: Place) -> None:
+    await place.make()
+    reference = await place.compose()
+    stock = RegistryStock(place.shelf)
+    recorded = {reference: place.key, f"{reference}gone": place.key}
+    found = await stock.inventory(recorded)
+    assert [(image.reference, image.own_bytes // MIB) for image in found.images] == [(reference, 3)]
+    assert found.environments == {place.key: await place.shelf.size(place.shelf.environment(place.key))}
+    await stock.remove_image(reference)
+    await stock.remove_environment(place.key)
+    left = await stock.inventory(recorded)
+    assert (list(left.images), dict(left.environments)) == ([], {})
 
 
 async def test_runtimes_that_nothing_stands_on_are_idle_unless_they_are_wanted(place: Place) -> None:
