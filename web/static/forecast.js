@@ -32,7 +32,7 @@ export function afterPlan(forecast, kind, environment) {
     return { text: t("The environment is known: {time}.", { time }), seconds: known?.high };
   }
   const made = sum(forecast?.new_by_kind?.[kind] ?? forecast?.new, forecast?.start);
-  const time = made ? usually(made) : t("there are too few to say how long it takes");
+  const time = made ? usually(made) : t("how long it takes is not known here yet");
   const text = t("First build of this environment: {time}. It is kept, so later launches are quick.", { time });
   return { text, seconds: made?.high };
 }
