@@ -35,6 +35,14 @@ def wish(git_server: GitServer) -> dict[str, str]:
 
 
 @pytest.fixture
+def fresh(git_server: GitServer) -> dict[str, str]:
+    """An environment that no other test has."""
+    name = f"api/{uuid.uuid4().hex[:8]}"
+    git_server.repository(name).commit({"requirements.txt": f"six  # for {name}\n"})
+    return {"provider": "gh", "spec": f"{name}/HEAD"}
+
+
+@pytest.fixture
 def slow(git_server: GitServer) -> dict[str, str]:
     name = f"api/{uuid.uuid4().hex[:8]}"
     git_server.repository(name).commit(
@@ -58,9 +66,9 @@ async def created(client: aiohttp.ClientSession, path: str, wish: dict[str, str]
         return answer
 
 
-async def test_a_build_and_its_log(client: aiohttp.ClientSession, wish: dict[str, str]) -> None:
-    build = await created(client, "builds", wish)
-    assert (await created(client, "builds", wish))["id"] == build["id"]
+async def test_a_build_and_its_log(client: aiohttp.ClientSession, fresh: dict[str, str]) -> None:
+    build = await created(client, "builds", fresh)
+    assert (await created(client, "builds", fresh))["id"] == build["id"]
     visit = await Visit(build["events_url"]).read()
     assert visit.last["phase"] == "ready"
     done = await record(client, f"builds/{build['id']}")
