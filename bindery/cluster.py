@@ -36,7 +36,7 @@ _GROUPS = {
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _BUSY = (429, 500, 502, 503, 504)
 _MESSAGE = 500
-_TURNS = 4
+_FAREWELL_SECONDS = 0.1
 
 Object = dict[str, Any]
 
@@ -67,9 +67,8 @@ class Cluster:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]
             self._client = None
-            # Connections that were cut end at the loop's next turns.
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
+            # The client does not wait until the other side has taken leave of connections that were cut.
+            await asyncio.sleep(_FAREWELL_SECONDS)
 
     def path(self, kind: str, name: str = "", part: str = "", *, namespace: str = "") -> str:
         """The path of all things of a kind, such as `pods`, of one of them, or of a part of it, such as `log`."""
