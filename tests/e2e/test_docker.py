@@ -161,7 +161,7 @@ async def test_a_build_that_fills_the_disk_of_the_engine(
     repository, name = fresh(git_server)
     base = docker.os_image()
     repository.commit({"Dockerfile": f"FROM {base}\nRUN head -c 900M /dev/zero > /large\n"})
-    with small_engine(tmp_path, 600) as small:
+    with small_engine(600) as small:
         environment = {**docker_service.environment, "DOCKER_HOST": small.host, "BINDERY_ALLOW_BUILD_ONLY": "true"}
         service = Service(tmp_path / "data", environment)
         await service.start()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,16 @@ _STOP_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def small_engine(folder: Path, mebibytes: int) -> Iterator[Engine]:
+def small_engine(mebibytes: int) -> Iterator[Engine]:
     """The engine, which has the OS image of the tests and reaches no network; ended with the block."""
     need(os.geteuid() == 0 and shutil.which("dockerd") is not None, "root and dockerd: docker.io")
     found = docker.engine()
+    # containerd's sockets need a short path: 107 bytes are all that an address may have.
+    with tempfile.TemporaryDirectory(prefix="bindery-", dir="/tmp", ignore_cleanup_errors=True) as short:
+        yield from _in(Path(short), found, mebibytes)
+
+
+def _in(folder: Path, found: Engine, mebibytes: int) -> Iterator[Engine]:
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", disk], check=True)
