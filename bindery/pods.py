@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from bindery.settings import PodSettings
 NAME_LABEL = "app.kubernetes.io/name"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 COMPONENT_LABEL = "app.kubernetes.io/component"
+
+#: A secret that is made right after its pod, or that a busy node has not read yet: the node tries again by itself.
+_NOT_READ_YET = re.compile(r'secret "[^"]+" not found|failed to sync (secret|configmap) cache: timed out')
 
 
 def labels(instance: str, component: str) -> dict[str, str]:
@@ -20,6 +24,11 @@ def labels(instance: str, component: str) -> dict[str, str]:
 def selector(wanted: Mapping[str, str]) -> str:
     """Labels as the API wants them."""
     return ",".join(f"{name}={value}" for name, value in wanted.items())
+
+
+def passing(message: str) -> bool:
+    """Whether what keeps a node from making a container ends without anybody's help; `message` is the node's."""
+    return _NOT_READ_YET.search(message) is not None
 
 
 def placement(chosen: PodSettings) -> dict[str, Any]:

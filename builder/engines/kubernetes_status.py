@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bindery.errors import BinderyError, BuildOutOfMemory, BuildTimedOut, EngineUnavailable
+from bindery.pods import passing
 from builder.engines.kubernetes_job import CONTAINER
 from builder.job.records import Record, Verdict
 
@@ -18,8 +18,6 @@ _STUCK = frozenset(
         "CreateContainerConfigError",
     }
 )
-#: A Secret that is about to be there.
-_PASSING = re.compile(r'secret "[^"]+" not found')
 _LINE = 300
 
 
@@ -85,7 +83,7 @@ def _waiting(status: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def stuck(pod: BuildPod, image: str) -> BinderyError | None:
     """Why the pod will never start as things are, if so."""
-    if pod.waiting not in _STUCK or _PASSING.search(pod.message):
+    if pod.waiting not in _STUCK or passing(pod.message):
         return None
     if "Image" in pod.waiting:
         return EngineUnavailable(

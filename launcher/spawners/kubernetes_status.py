@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bindery.errors import BinderyError, QuotaReached, SessionFailed
+from bindery.pods import passing
 from launcher.spawners.base import Running
 from launcher.spawners.endings import KILLED, ended_with, too_much_memory
 from launcher.spawners.kubernetes_pod import CONTAINER, SESSION_LABEL
@@ -19,8 +20,6 @@ _HOPELESS = frozenset(
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _MISSING_IMAGE = re.compile(r"not ?found|manifest unknown|does not exist", re.IGNORECASE)
 _REFUSED_IMAGE = re.compile(r"unauthori[sz]ed|denied|forbidden|authentication required|no basic auth", re.IGNORECASE)
-#: The token's secret is made right after the pod.
-_PASSING = re.compile(r'secret "[^"]+" not found')
 _LINE = 300
 
 
@@ -99,7 +98,7 @@ def failure(pod: PodView, image: str, limit_bytes: int) -> BinderyError | None:
         return _ended(pod, limit_bytes)
     if pod.deleting:
         return SessionFailed("The session's pod was removed from the cluster.", hint="Launch again.")
-    if pod.waiting in _HOPELESS and not _PASSING.search(pod.message):
+    if pod.waiting in _HOPELESS and not passing(pod.message):
         return SessionFailed(
             f"The session's container cannot be made: {pod.message[:_LINE] or pod.waiting}",
             hint="The operator has to look at the pods' settings.",

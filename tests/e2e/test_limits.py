@@ -118,11 +118,14 @@ async def test_whoever_waits_in_line_gets_the_place_that_becomes_free(
         wish = {"provider": "gh", "spec": link.removeprefix("gh/")}
         assert (await service.stream(link).read()).last["phase"] == "ready"
         waiting = await service.stream(link).read("You are number 1 in line.")
-        assert {**waiting.last, "message": ""} == {"phase": "waiting", "message": "", "position": 1, "ahead": 0}
+        said = {name: value for name, value in waiting.last.items() if name not in ("message", "estimate_seconds")}
+        # An estimate, here and in Retry-After, is there where sessions of other tests ended before on the same data.
+        assert said == {"phase": "waiting", "position": 1, "ahead": 0}
         assert (await service.stream(link).read()).last["code"] == "quota_reached"
         async with aiohttp.ClientSession() as client:
             async with client.post(f"{service.url}api/v1/sessions", json=wish) as refused:
-                assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+                assert refused.status == 503
+                assert 1 <= int(refused.headers["Retry-After"]) <= 60
             # The line outlives the service; the process engine's sessions do not, so there is a place now.
             await service.stop()
             await service.start()

@@ -153,8 +153,9 @@ class TestStatus:
         )
         assert status.stuck(found, "b:1") is not None
 
-    def test_a_secret_that_is_not_there_yet_is_waited_for(self) -> None:
-        waiting = pod(waiting={"reason": "CreateContainerConfigError", "message": 'secret "x-1" not found'})
+    @pytest.mark.parametrize("message", ['secret "x-1" not found', "failed to sync secret cache: timed out waiting"])
+    def test_a_secret_that_is_not_there_yet_is_waited_for(self, message: str) -> None:
+        waiting = pod(waiting={"reason": "CreateContainerConfigError", "message": message})
         assert status.stuck(waiting, "b:1") is None
 
     def test_what_no_node_has_is_named(self) -> None:

@@ -139,6 +139,12 @@ class TestStatus:
             pod("Running", **RUNS),
             pod(waiting={"reason": "ErrImagePull", "message": "dial tcp: i/o timeout"}),
             pod(waiting={"reason": "CreateContainerConfigError", "message": 'secret "bindery-o-r-1" not found'}),
+            pod(
+                waiting={
+                    "reason": "CreateContainerConfigError",
+                    "message": "failed to sync secret cache: timed out waiting for the condition",
+                }
+            ),
         ],
     )
     def test_what_may_pass(self, view: PodView) -> None:
