@@ -21,8 +21,12 @@ sys.argv[0] = "jupyter-lab"
 sys.exit(main())
 """
 
-#: Old servers know their options by another name.
+#: Old servers know their options by another name, and no token that is in a file.
 _SERVE = f"""\
+if [ -r "$JUPYTER_TOKEN_FILE" ]; then
+  JUPYTER_TOKEN=$(cat "$JUPYTER_TOKEN_FILE")
+  export JUPYTER_TOKEN
+fi
 if lab=$(command -v jupyter-lab) && command -v jupyter-server >/dev/null; then
   IFS= read -r line < "$lab"
   case $line in

@@ -15,8 +15,9 @@ from launcher.spawners.base import SessionRequest
 from launcher.spawners.leftovers import MARK
 
 SESSION_LABEL = "bindery.io/session"
-#: The container of the server, and the secret's key that has its token.
+#: The container of the server, where it finds its secret, and the key of that which has its token.
 CONTAINER = "session"
+SECRET_FOLDER = "/run/bindery"  # noqa: S105
 TOKEN_KEY = "token"  # noqa: S105
 #: The user of every session, as on Binder.
 USER = 1000
@@ -73,9 +74,11 @@ def describe(request: SessionRequest, place: Place, name: str) -> dict[str, Any]
             "runAsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(request, place, name)],
+        "containers": [_container(request, place)],
         "volumes": [
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(place.limits.shared_memory_bytes)}}
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(place.limits.shared_memory_bytes)}},
+            # A node that cannot read it yet tries again after half a second, with a variable from it after ten.
+            {"name": "secret", "secret": {"secretName": name}},
         ],
         **pods.placement(chosen),
     }
@@ -96,27 +99,27 @@ def describe(request: SessionRequest, place: Place, name: str) -> dict[str, Any]
     return merged
 
 
-def _container(request: SessionRequest, place: Place, name: str) -> dict[str, Any]:
+def _container(request: SessionRequest, place: Place) -> dict[str, Any]:
     flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origin=place.allow_origin)
     plain = {**place.limits.environment, **request.environment, MARK: request.name}
     # Whoever may read pods, and that are many, must not read tokens: they are in a secret.
-    token = {"secretKeyRef": {"name": name, "key": TOKEN_KEY}}
+    plain["JUPYTER_TOKEN_FILE"] = f"{SECRET_FOLDER}/{TOKEN_KEY}"
     return {
         "name": CONTAINER,
         "image": request.image,
         "imagePullPolicy": "IfNotPresent",
         "args": [literal(word) for word in serving(flags)],
         "ports": [{"name": "http", "containerPort": PORT}],
-        "env": [
-            *({"name": key, "value": literal(value)} for key, value in plain.items()),
-            {"name": "JUPYTER_TOKEN", "valueFrom": token},
-        ],
+        "env": [{"name": key, "value": literal(value)} for key, value in plain.items()],
         "resources": _resources(request, place),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+        "volumeMounts": [
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            {"name": "secret", "mountPath": SECRET_FOLDER, "readOnly": True},
+        ],
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bindery.errors import BinderyError, SessionFailed
+from bindery.pods import passing
 from launcher.spawners.kubernetes_status import PodView, no_room, shortage, unpullable
 
 #: Lines that one visitor reads at most.
@@ -59,7 +60,7 @@ class Steps:
             self._pulled(message)
         elif reason == "Failed" and "pull" in message:
             self._not_pulled(message)
-        elif reason in ("FailedMount", "FailedCreatePodSandBox"):
+        elif reason in ("FailedMount", "FailedCreatePodSandBox") and not passing(message):
             self._say(f"The node has difficulties: {message[:_LINE]}")
 
     def overdue(self, pod: PodView) -> BinderyError | None:

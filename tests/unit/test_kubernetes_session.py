@@ -64,6 +64,14 @@ class TestPod:
         assert secret["stringData"] == {"token": REQUEST.token}
         assert secret["metadata"]["ownerReferences"][0]["uid"] == "the-uid"
 
+    def test_the_token_is_read_from_a_file_which_nodes_try_again_soon(self) -> None:
+        spec = described()["spec"]
+        container = spec["containers"][0]
+        assert {"name": "secret", "secret": {"secretName": "bindery-o-r-1234"}} in spec["volumes"]
+        assert {"name": "secret", "mountPath": "/run/bindery", "readOnly": True} in container["volumeMounts"]
+        assert {"name": "JUPYTER_TOKEN_FILE", "value": "/run/bindery/token"} in container["env"]
+        assert all("valueFrom" not in variable for variable in container["env"])
+
     def test_nothing_is_expanded_in_variables_and_arguments(self) -> None:
         container = described()["spec"]["containers"][0]
         assert {"name": "A", "value": "$$(HOME) $$$$"} in container["env"]
@@ -213,6 +221,11 @@ class TestSteps:
         clock.now = 801
         assert steps.overdue(waiting) is not None
         assert steps.overdue(pod("Running", conditions=placed(), **RUNS)) is None
+
+    def test_what_passes_by_itself_is_not_told(self, steps: Steps) -> None:
+        for reason in ('secret "bindery-o-r-1234" not found', "failed to sync secret cache: timed out waiting"):
+            steps.hear({"reason": "FailedMount", "message": f'MountVolume.SetUp failed for volume "secret" : {reason}'})
+        assert steps.lines == []
 
     def test_a_noisy_cluster_does_not_flood_the_visitor(self, steps: Steps) -> None:
         for number in range(1000):
