@@ -19,7 +19,7 @@ from bindery.errors import HostUnreachable, RepositoryEmpty, RepositoryTooLarge
 from bindery.settings import MIB, FetchSettings
 from builder.archive import CHUNK, Contents, Member, clean, contents, is_archive
 from builder.archive_commit import commit
-from builder.fetch import TELL_SECONDS, Tell
+from builder.fetch_limits import TELL_SECONDS, Tell
 from builder.guard import GuardedClient, reading
 from builder.providers.api import check_status
 

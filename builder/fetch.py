@@ -10,20 +10,19 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
-from bindery.errors import HostUnreachable, InvalidDependencyFile, RefNotFound, RepositoryTooLarge, ToolMissing
+from bindery.errors import HostUnreachable, InvalidDependencyFile, RefNotFound, ToolMissing
 from bindery.process import Finished, spawned
 from bindery.settings import MIB, FetchSettings
 from builder import git
+from builder.fetch_limits import TELL_SECONDS, Tell, too_large
+from builder.fetch_pack import fetch_pack
 from builder.git import Remote
 from builder.tree import Entry, Tree
 
-#: How often the size of a running download is looked at, and how often it is told, in seconds.
+#: How often the size of a running download is looked at, in seconds.
 WATCH_SECONDS = 0.2
-TELL_SECONDS = 2.0
 #: How long one look into the fetched repository may take, in seconds.
 READ_SECONDS = 60.0
-
-Tell = Callable[[str], None]
 
 _REFUSED = ("unadvertised object", "not our ref", "shallow capabilities", "does not support shallow", "remote error")
 
@@ -34,7 +33,29 @@ async def fetch(remote: Remote, commit: str, folder: Path, limits: FetchSettings
     Asks for the commit alone first; where the server refuses that, for all branches and tags. Raises
     `RepositoryTooLarge`, `RefNotFound`, `HostUnreachable` and what `git.failure` finds.
     """
-    _checked(await git.git("init", "--quiet", "--bare", folder, timeout_seconds=READ_SECONDS))
+    await asyncio.to_thread(_begin, folder)
+    if not await _fetched_alone(remote, commit, folder, limits, tell):
+        await _fetched_by_git(remote, commit, folder, limits, tell)
+    # An ordinary ref keeps the commit from being unreachable.
+    await asyncio.to_thread((folder / "refs" / "bindery" / "commit").write_text, f"{commit}\n")
+
+
+def _begin(folder: Path) -> None:
+    """A bare repository with nothing in it, as Git makes one."""
+    for part in ("objects/pack", "refs/bindery"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "HEAD").write_text("ref: refs/heads/main\n")
+    (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n")
+
+
+async def _fetched_alone(remote: Remote, commit: str, folder: Path, limits: FetchSettings, tell: Tell) -> bool:
+    """Whether the commit came, without a git process for the network; nothing came if not."""
+    if remote.client is None or not remote.offers.single_commits:
+        return False
+    return await fetch_pack(remote.client, remote.url, commit, folder, limits, tell)
+
+
+async def _fetched_by_git(remote: Remote, commit: str, folder: Path, limits: FetchSettings, tell: Tell) -> None:
     deadline = time.monotonic() + limits.timeout_seconds
     finished = await _download(remote, folder, limits, deadline, tell, "--depth=1", commit)
     if finished.returncode != 0 and _refuses_single_commits(finished):
@@ -46,8 +67,6 @@ async def fetch(remote: Remote, commit: str, folder: Path, limits: FetchSettings
     found = await git.git("cat-file", "-e", f"{commit}^{{commit}}", timeout_seconds=READ_SECONDS, cwd=folder)
     if found.returncode != 0:
         raise RefNotFound(f"The repository has no commit {commit}.", hint="HEAD is the default branch.")
-    # An ordinary ref keeps the commit from being unreachable.
-    _checked(await git.git("update-ref", "refs/bindery/commit", commit, timeout_seconds=READ_SECONDS, cwd=folder))
 
 
 def _refuses_single_commits(finished: Finished) -> bool:
@@ -83,7 +102,7 @@ async def _watch(
         now = time.monotonic()
         size = await asyncio.to_thread(folder_bytes, folder)
         if size > limits.max_bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         if now > deadline:
             raise HostUnreachable(f"Fetching took longer than {limits.timeout_seconds:g} seconds.")
         if now - told >= TELL_SECONDS:
@@ -103,8 +122,19 @@ def folder_bytes(folder: Path) -> int:
 
 async def read_tree(folder: Path, commit: str, limits: FetchSettings) -> Tree:
     """List a fetched commit. Raises `RepositoryTooLarge` for too many files or bytes, without reading them all."""
-    listed = await git.git("rev-parse", "--verify", f"{commit}^{{tree}}", timeout_seconds=READ_SECONDS, cwd=folder)
+    # Of a commit alone: the id of a tree would name one too.
+    whole = f"{commit}^{{commit}}^{{tree}}"
+    asked = asyncio.create_task(git.git("rev-parse", "--verify", whole, timeout_seconds=READ_SECONDS, cwd=folder))
+    try:
+        entries = await _entries(folder, commit, limits)
+        listed = await asked
+    finally:
+        asked.cancel()
     _checked(listed)
+    return Tree(entries, _reader(folder), listed.stdout.decode().strip())
+
+
+async def _entries(folder: Path, commit: str, limits: FetchSettings) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     total = 0
     async with contextlib.aclosing(_listing(folder, commit)) as rows:
@@ -112,8 +142,8 @@ async def read_tree(folder: Path, commit: str, limits: FetchSettings) -> Tree:
             entries[path] = entry
             total += entry.size
             if total > limits.max_bytes or len(entries) > limits.max_files:
-                raise _too_large(limits)
-    return Tree(entries, _reader(folder), listed.stdout.decode().strip())
+                raise too_large(limits)
+    return entries
 
 
 async def _listing(folder: Path, commit: str) -> AsyncGenerator[tuple[str, Entry], None]:
@@ -154,13 +184,6 @@ def _reader(folder: Path) -> Callable[[str, int], bytes]:
         return content
 
     return read
-
-
-def _too_large(limits: FetchSettings) -> RepositoryTooLarge:
-    return RepositoryTooLarge(
-        f"The repository is over this service's limit of {limits.max_bytes // MIB} MiB or {limits.max_files} files.",
-        hint="Keep large data elsewhere and download it in the notebook, or ask the operator to raise the limit.",
-    )
 
 
 def _checked(finished: Finished) -> None:

@@ -18,8 +18,9 @@ from bindery.errors import (
     ToolMissing,
 )
 from bindery.process import Finished, ProcessTimeout, run
+from builder.git_protocol import MAX_GREETING, Offers, offers
 from builder.guard import Endpoint, GuardedClient, reading
-from builder.ls_refs import MAX_GREETING, ls_refs, speaks_protocol_2
+from builder.ls_refs import ls_refs
 from builder.rate_limit import rate_limited
 
 _SERVICE = "info/refs"
@@ -57,13 +58,14 @@ _HARDENED = {
 class Remote:
     """A repository that was checked and may be contacted: its URL after redirects, and its host's addresses.
 
-    A `file://` URL has no endpoint; only the operator can name one. `client` is there when the server can be asked for
-    refs without a git process.
+    A `file://` URL has no endpoint; only the operator can name one. `client` asks for what the server `offers` without
+    a git process.
     """
 
     url: str
     endpoint: Endpoint | None
     client: GuardedClient | None = None
+    offers: Offers = Offers()
 
 
 def environment(*protocols: str) -> dict[str, str]:
@@ -130,11 +132,11 @@ async def contact(client: GuardedClient, url: str) -> Remote:
         if not response.content_type.startswith(("application/x-git-upload-pack-advertisement", "text/plain")):
             raise _not_git(url)
         with reading(asked):
-            direct = speaks_protocol_2(await response.content.read(MAX_GREETING))
+            offered = offers(await response.content.read(MAX_GREETING))
         final = response.url.with_query(None)
     path = final.path.removesuffix("/" + _SERVICE)
     remote = str(final.with_path(path or "/"))
-    return Remote(remote, await client.guard.endpoint(final), client if direct else None)
+    return Remote(remote, await client.guard.endpoint(final), client, offered)
 
 
 def _check_status(url: str, status: int) -> None:
@@ -159,7 +161,7 @@ async def advertised(remote: Remote, *names: str, timeout_seconds: float) -> dic
     Only exact names are returned: `refs/heads/main` never answers for `refs/heads/a/main`'s tail. A tag's peeled commit
     stands under its name with `^{}`.
     """
-    if remote.client is not None:
+    if remote.client is not None and remote.offers.refs:
         prefixes = {name.removesuffix("^{}") for name in names} or {"HEAD", "refs/heads/", "refs/tags/"}
         found = await ls_refs(remote.client, remote.url, sorted(prefixes))
         return {name: object_id for name, object_id in found.items() if not names or name in names}

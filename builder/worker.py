@@ -29,7 +29,8 @@ from bindery.settings import BuildSettings, FetchSettings
 from builder.build_log import BuildLog
 from builder.documents.desk import Desk, Reading
 from builder.engines.base import BuildJob, EnvironmentBuilder, Handover
-from builder.fetch import Tell, read_tree
+from builder.fetch import read_tree
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.planning import plan_for

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bindery.settings import FetchSettings
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 
 
 @dataclass(frozen=True)

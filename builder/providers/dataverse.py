@@ -14,7 +14,7 @@ from yarl import URL
 from bindery.errors import HostUnreachable, RepositoryNotFound
 from bindery.settings import FetchSettings, ProviderSettings
 from builder.archive_download import Part, bring
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.providers import doi as dois
 from builder.providers.api import Api

@@ -15,7 +15,7 @@ from yarl import URL
 from bindery.errors import HostUnreachable, InvalidSpec
 from bindery.settings import FetchSettings, ProviderSettings
 from builder.archive_download import Part, bring, too_large
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.providers.api import Api, address
 from builder.providers.base import ParsedSpec, Resolved

@@ -15,7 +15,7 @@ from yarl import URL
 from bindery.errors import InvalidSpec, RepositoryNotFound
 from bindery.settings import FetchSettings, OsfSettings, ProviderSettings
 from builder.archive_download import Part, bring
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.providers.api import Api
 from builder.providers.base import ParsedSpec, Resolved

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bindery.settings import FetchSettings
 from builder import git, refs
-from builder.fetch import Tell, fetch
+from builder.fetch import fetch
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.providers.base import ParsedSpec, Resolved
 from builder.refs import Found

@@ -16,7 +16,7 @@ from yarl import URL
 from bindery.errors import HostUnreachable, InvalidSpec, RepositoryNotFound
 from bindery.settings import FetchSettings, ProviderSettings, SoftwareHeritageSettings
 from builder.archive_download import Part, bring
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.providers.api import Answer, Api, address
 from builder.providers.base import ParsedSpec, Resolved

@@ -16,7 +16,7 @@ from pathlib import Path
 from bindery.settings import BuildSettings, DatabaseSettings, FetchSettings
 from builder.documents.desk import Desk
 from builder.engines.base import BuildJob, EnvironmentInfo
-from builder.fetch import Tell
+from builder.fetch_limits import Tell
 from builder.guard import Guard, GuardedClient
 from builder.plan import Plan, PlanContext
 from builder.providers.base import Resolved

@@ -1,4 +1,4 @@
-"""pkt-lines of protocol 2, whatever a server sends."""
+"""Refs as a server lists them, whatever a server sends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bindery.errors import HostUnreachable
-from builder.ls_refs import _packet, _refs, _request, speaks_protocol_2
+from builder.git_protocol import packet
+from builder.ls_refs import _refs, _request
 
 ADDRESS = URL("https://example.org/o/r")
 ID, OTHER = "a" * 40, "b" * 40
@@ -18,26 +19,14 @@ def test_a_request_asks_for_prefixes_peeled() -> None:
 
 
 def test_a_tag_comes_with_its_commit() -> None:
-    answer = _packet(f"{ID} refs/heads/main\n") + _packet(f"{OTHER} refs/tags/v1 peeled:{ID}\n") + b"0000"
+    answer = packet(f"{ID} refs/heads/main\n") + packet(f"{OTHER} refs/tags/v1 peeled:{ID}\n") + b"0000"
     assert dict(_refs(answer, ADDRESS)) == {"refs/heads/main": ID, "refs/tags/v1": OTHER, "refs/tags/v1^{}": ID}
 
 
-def test_only_servers_that_offer_it_are_asked() -> None:
-    greeting = b"001e# service=git-upload-pack\n0000" + _packet("version 2\n") + _packet("ls-refs=unborn\n")
-    assert speaks_protocol_2(greeting)
-    assert not speaks_protocol_2(greeting[: len(greeting) // 2])
-    assert not speaks_protocol_2(b"001e# service=git-upload-pack\n0000" + _packet(f"{ID} HEAD\n"))
-
-
-@given(st.binary(max_size=400) | st.lists(st.text(max_size=60)).map(lambda lines: b"".join(map(_packet, lines))))
+@given(st.binary(max_size=400) | st.lists(st.text(max_size=60)).map(lambda lines: b"".join(map(packet, lines))))
 def test_any_answer_is_refs_or_a_clear_error(answer: bytes) -> None:
     try:
         found = dict(_refs(answer, ADDRESS))
     except HostUnreachable:
         return
     assert all(len(object_id) in (40, 64) or name.endswith("^{}") for name, object_id in found.items())
-
-
-@given(st.binary(max_size=200))
-def test_any_greeting_is_read(greeting: bytes) -> None:
-    assert speaks_protocol_2(greeting) in (True, False)
