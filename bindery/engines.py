@@ -90,8 +90,9 @@ async def workbench(settings: Settings) -> AsyncIterator[Workbench]:
     from builder.engines.docker_stock import DockerStock
     from builder.engines.shelved_content import Composer
 
-    docker = await DockerEngine.open(settings)
+    found = await DockerEngine.open(settings)
     async with _shelf(settings) as shelf, DockerApi(settings.docker.host) as api:
+        docker = found.asking(api)
         builder: EnvironmentBuilder = docker
         if shelf is not None:
             composer = Composer(shelf, settings.data_dir, settings.build.content_folder, settings.fetch)

@@ -130,6 +130,7 @@ async def read_tree(folder: Path, commit: str, limits: FetchSettings) -> Tree:
         listed = await asked
     finally:
         asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
     _checked(listed)
     return Tree(entries, _reader(folder), listed.stdout.decode().strip())
 

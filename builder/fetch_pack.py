@@ -54,7 +54,7 @@ async def fetch_pack(
 
 async def _until_pack(packets: AsyncIterator[bytes]) -> list[bytes] | None:
     """The commits whose parents do not come; None where no pack follows."""
-    shallow = []
+    shallow: list[bytes] = []
     async for packet in packets:
         line = packet.rstrip(b"\n")
         if line == b"packfile":

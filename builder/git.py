@@ -18,7 +18,7 @@ from bindery.errors import (
     ToolMissing,
 )
 from bindery.process import Finished, ProcessTimeout, run
-from builder.git_protocol import MAX_GREETING, Offers, offers
+from builder.git_protocol import MAX_GREETING, NOTHING, Offers, offers
 from builder.guard import Endpoint, GuardedClient, reading
 from builder.ls_refs import ls_refs
 from builder.rate_limit import rate_limited
@@ -65,7 +65,7 @@ class Remote:
     url: str
     endpoint: Endpoint | None
     client: GuardedClient | None = None
-    offers: Offers = Offers()
+    offers: Offers = NOTHING
 
 
 def environment(*protocols: str) -> dict[str, str]:

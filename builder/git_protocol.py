@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -34,14 +34,18 @@ class Offers:
     single_commits: bool = False
 
 
+#: A server of another protocol.
+NOTHING = Offers()
+
+
 def offers(greeting: bytes) -> Offers:
     """What the beginning of a server's answer to `info/refs` offers; nothing, where it is none of protocol 2."""
     try:
         lines = [line.rstrip(b"\n") for line in payloads(greeting, whole=False)]
     except ValueError:
-        return Offers()
+        return NOTHING
     if b"version 2" not in lines:
-        return Offers()
+        return NOTHING
     told = {name: words.split() for name, _, words in (line.partition(b"=") for line in lines)}
     usual = told.get(b"object-format", [b"sha1"]) == [b"sha1"]
     return Offers(refs=b"ls-refs" in told, single_commits=usual and b"shallow" in told.get(b"fetch", ()))
@@ -83,8 +87,8 @@ def payloads(data: bytes, *, whole: bool = True) -> Iterator[bytes]:
         position += max(length, _HEAD_BYTES)
 
 
-async def stream_payloads(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The content of each pkt-line up to the flush; raises `ValueError` for anything else, and where that is missing."""
+async def stream_payloads(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """The content of each pkt-line up to the flush; raises `ValueError` for anything else."""
     try:
         while head := _length(await stream.readexactly(_HEAD_BYTES)):
             if head > _HEAD_BYTES:

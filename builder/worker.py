@@ -240,7 +240,7 @@ class Worker:
         lines.add(_summary(plan, known is not None))
         for warning in (*plan.warnings, *warnings):
             lines.say("building", f"Warning: {warning}\n")
-        return BuildJob(build.id, build.image, plan, repository, commit, build.repo_url, build.ref_url)
+        return BuildJob(build.id, build.image, plan, repository, commit, build.repo_url, build.ref_url, tree=tree)
 
     async def _fetched(self, build: Build, repository: Path, tell: Tell) -> str:
         """Fetch what the build is of; returns its commit, which an archive gets only now."""

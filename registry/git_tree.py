@@ -97,8 +97,14 @@ class _Objects:
 
     def __enter__(self) -> _Objects:
         pipe = subprocess.PIPE
+        # With room in the pipe, Git unpacks while what it gave before is compressed.
         self._process = subprocess.Popen(
-            self._argv, env=self._environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+            self._argv,
+            env=self._environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            pipesize=_PIECE_BYTES,
         )
         self._timer = threading.Timer(self._seconds, self._process.kill)
         self._timer.daemon = True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.plan import Plan, PlanContext
+from builder.tree import Tree
 from db.events import Event
 
 
@@ -35,6 +36,8 @@ class BuildJob:
     ref_url: str
     told: Mapping[str, int] = field(default_factory=dict)
     handover: Handover = field(default_factory=Handover)
+    #: The commit's listing, where it was read already.
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class CommitContent:
 
     async def parts(self) -> list[Part]:
         """The files and their `.git` folder, such that `git status` is clean; the start script can be run."""
-        tree = await read_tree(self.job.repository, self.job.commit, self.limits)
+        tree = self.job.tree or await read_tree(self.job.repository, self.job.commit, self.limits)
         fetched = await asyncio.to_thread(Fetched.find, self.job.repository, self.job.commit)
         if fetched is None or await asyncio.to_thread(_needs_checkout, tree):
             return await self._checked_out()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from bindery.docker_api import DockerApi
 from bindery.settings import Settings
 from builder.engines import docker_export
 from builder.engines.base import BuildJob
@@ -38,6 +39,10 @@ class DockerEngine(LayeredEngine):
         docker = await find_docker({**environ, **host})
         await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
         return cls(settings, docker, await find_runtimes(docker, settings.build))
+
+    def asking(self, api: DockerApi) -> Self:
+        """The same engine, asked through its API while that is open."""
+        return type(self)(self._settings, replace(self.docker, api=api), self.runtimes)
 
     async def reap(self, running: Collection[str]) -> None:
         """Remove what builds other than `running` left behind: clients, folders, drafts of images."""

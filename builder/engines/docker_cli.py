@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bindery.errors import BuildTimedOut, DiskFull, InternalError, ToolMissing
+from bindery.docker_api import DockerApi, EngineRefused
+from bindery.errors import BuildTimedOut, DiskFull, EngineUnavailable, InternalError, ToolMissing
 from bindery.process import Finished, ProcessTimeout, run, run_lines
 from builder.dockerfile import MAX_VALUE, render
 from builder.engines.docker_files import copied_file
@@ -36,13 +37,17 @@ _AWAY = re.compile(
 
 @dataclass(frozen=True)
 class Docker:
-    """A client that can build with BuildKit, and the engine that answers it; `find_docker` gives one."""
+    """A client that can build with BuildKit, and the engine that answers it; `find_docker` gives one.
+
+    What is asked often goes through the engine's `api`, where that is given: a client takes longer to start.
+    """
 
     program: Path
     client_version: str
     engine_version: str
     buildx: bool
     environment: Mapping[str, str]
+    api: DockerApi | None = None
 
     @property
     def description(self) -> str:
@@ -66,6 +71,8 @@ class Docker:
 
     async def image(self, name: str) -> Image | None:
         """What the engine's store knows of an image."""
+        if self.api is not None:
+            return await _asked(self.api, name)
         ended = await self.run("image", "inspect", name)
         return _image(json.loads(ended.stdout)[0]) if ended.returncode == 0 else None
 
@@ -216,6 +223,17 @@ def _check(words: str) -> None:
     _check_space(words)
     if _AWAY.search(words):
         raise away(words.splitlines()[-1] if words else "")
+
+
+async def _asked(api: DockerApi, name: str) -> Image | None:
+    try:
+        return _image(await api.ask("GET", f"/images/{name}/json", seconds=ASK_SECONDS))
+    except EngineRefused as refused:
+        if refused.status in (400, 404):
+            return None
+        raise away(refused.message) from refused
+    except EngineUnavailable as error:
+        raise away(error.message) from error
 
 
 def _image(found: Mapping[str, Any]) -> Image:

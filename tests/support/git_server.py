@@ -86,7 +86,7 @@ class GitServer:
                 return web.Response(status=status, headers=headers, body=body)
         return await self._backend(request)
 
-    async def _backend(self, request: web.Request) -> web.Response:
+    async def _backend(self, request: web.Request) -> web.StreamResponse:
         name, _, service = request.path.lstrip("/").partition("/info/")
         name = name.removesuffix("/git-upload-pack").removesuffix(".git")
         tail = f"/info/{service}" if service else "/git-upload-pack"
@@ -106,11 +106,32 @@ class GitServer:
         # A question has no body, and git may have answered and gone before it could be written.
         stdin = pipe if body else asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec("git", "http-backend", env=environment, stdin=stdin, stdout=pipe)
-        output, _ = await process.communicate(body or None)
-        head, _, answer = output.partition(b"\r\n\r\n")
+        sending = asyncio.create_task(_send(process, body))
+        assert process.stdout is not None
+        head = await process.stdout.readuntil(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
-        status = int(headers.pop("Status", "200").split()[0])
-        return web.Response(status=status, headers=headers, body=answer)
+        response = web.StreamResponse(status=int(headers.pop("Status", "200").split()[0]), headers=headers)
+        try:
+            # Who has read enough goes.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                while piece := await process.stdout.read(1 << 16):
+                    await response.write(piece)
+                await response.write_eof()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            await sending
+        return response
+
+
+async def _send(process: asyncio.subprocess.Process, body: bytes) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(body)
+            await process.stdin.drain()
+        process.stdin.close()
 
 
 @contextlib.asynccontextmanager
