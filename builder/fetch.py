@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 
 from bindery.errors import HostUnreachable, InvalidDependencyFile, RefNotFound, ToolMissing
@@ -122,20 +123,6 @@ def folder_bytes(folder: Path) -> int:
 
 async def read_tree(folder: Path, commit: str, limits: FetchSettings) -> Tree:
     """List a fetched commit. Raises `RepositoryTooLarge` for too many files or bytes, without reading them all."""
-    # Of a commit alone: the id of a tree would name one too.
-    whole = f"{commit}^{{commit}}^{{tree}}"
-    asked = asyncio.create_task(git.git("rev-parse", "--verify", whole, timeout_seconds=READ_SECONDS, cwd=folder))
-    try:
-        entries = await _entries(folder, commit, limits)
-        listed = await asked
-    finally:
-        asked.cancel()
-        await asyncio.gather(asked, return_exceptions=True)
-    _checked(listed)
-    return Tree(entries, _reader(folder), listed.stdout.decode().strip())
-
-
-async def _entries(folder: Path, commit: str, limits: FetchSettings) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     total = 0
     async with contextlib.aclosing(_listing(folder, commit)) as rows:
@@ -144,11 +131,18 @@ async def _entries(folder: Path, commit: str, limits: FetchSettings) -> dict[str
             total += entry.size
             if total > limits.max_bytes or len(entries) > limits.max_files:
                 raise too_large(limits)
-    return entries
+    return Tree(entries, _reader(folder), partial(_tree_id, folder, commit))
+
+
+def _tree_id(folder: Path, commit: str) -> str:
+    argv = git.command("rev-parse", "--verify", f"{commit}^{{tree}}")
+    said = subprocess.run(argv, cwd=folder, env=git.environment(), capture_output=True, timeout=READ_SECONDS)
+    _checked(Finished(said.returncode, said.stdout, said.stderr))
+    return said.stdout.decode().strip()
 
 
 async def _listing(folder: Path, commit: str) -> AsyncGenerator[tuple[str, Entry], None]:
-    argv = git.command("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+    argv = git.command("ls-tree", "-r", "-l", "-z", "--full-tree", f"{commit}^{{commit}}")
     async with spawned(argv, env=git.environment(), cwd=folder) as process:
         assert process.stdout is not None
         rest = b""

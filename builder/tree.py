@@ -34,8 +34,13 @@ class Tree:
 
     entries: Mapping[str, Entry]
     read_object: Callable[[str, int], bytes]
-    #: Git's id of the whole tree.
-    object_id: str
+    #: Says Git's id of the whole tree.
+    identify: Callable[[], str]
+
+    @cached_property
+    def object_id(self) -> str:
+        """Git's id of the whole tree; finding that out takes a moment."""
+        return self.identify()
 
     @cached_property
     def folders(self) -> frozenset[str]:

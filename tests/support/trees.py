@@ -37,7 +37,7 @@ def tree_of(files: Files) -> Tree:
         entries[path] = Entry(_mode(content), object_id, len(data))
     listing = repr(sorted((path, entry.mode, entry.object_id) for path, entry in entries.items()))
     object_id = hashlib.sha1(listing.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
-    return Tree(entries, lambda name, limit: objects[name][:limit], object_id)
+    return Tree(entries, lambda name, limit: objects[name][:limit], lambda: object_id)
 
 
 def plan_of(files: Files, *, default: str = "3.11", available: tuple[str, ...] = ()) -> Plan:

@@ -203,7 +203,7 @@ def test_addresses_are_read_within_the_repository(path: str, address: str, found
 
 def _tree(files: dict[str, bytes]) -> Tree:
     entries = {path: Entry("100644", path, len(content)) for path, content in files.items()}
-    return Tree(entries, lambda name, limit: files[name][:limit], "t")
+    return Tree(entries, lambda name, limit: files[name][:limit], lambda: "t")
 
 
 def test_the_readme_is_found_and_read_with_its_pictures() -> None:
