@@ -446,8 +446,9 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
         gone_page=answers.gone,
         unknown_page=answers.unknown,
         unavailable_page=answers.unavailable,
-        page_headers=dict(pages.SCRIPTLESS),
+        page_headers=dict(pages.ELSEWHERE if settings.session.host else pages.SCRIPTLESS),
         trusted_proxies=settings.trusted_proxies,
+        session_host=settings.session.host,
         frame_ancestors=" ".join(["'self'", *settings.frame_ancestors]).encode() if settings.frame_ancestors else b"",
         limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS, drain_seconds=settings.shutdown.drain_seconds),
     )

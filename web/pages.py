@@ -14,11 +14,11 @@ from starlette.responses import RedirectResponse, Response
 from bindery.errors import InvalidSpec, PathRefused, UnknownProvider
 from web import assets, badges, browser, links, pasted
 from web.languages import language_of
-from web.shell import FAVICONS, SCRIPTLESS, Ended, Pages, error_page, gone_page, not_found, render
+from web.shell import ELSEWHERE, FAVICONS, SCRIPTLESS, Ended, Pages, error_page, gone_page, not_found, render
 from web.showcase import Lists
 from web.told import Said
 
-__all__ = ["SCRIPTLESS", "Ended", "Pages", "error_page", "gone_page", "not_found", "router"]
+__all__ = ["ELSEWHERE", "SCRIPTLESS", "Ended", "Pages", "error_page", "gone_page", "not_found", "router"]
 
 #: Longer texts, and those with characters that cannot be typed, are no repository's name.
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,2000}")

@@ -72,6 +72,7 @@ class SessionRoutes:
             ended_at=row.finished_at,
             reason=row.stop_reason or row.error_message or "",
             lost=row.state is SessionState.LOST,
+            home=row.launch_host if "url" in row.request else "",
         )
 
     def on_activity(self, name: str, now: float) -> None:

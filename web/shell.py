@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,12 @@ def _modules(pages: Pages) -> dict[str, dict[str, str]]:
     return {"imports": {f"{pages.base_url}static/{name}": pages.static(name) for name in scripts}}
 
 
-def _headers(nonce: str) -> dict[str, str]:
+def _headers(nonce: str, looks: str = "'self'") -> dict[str, str]:
     policy = (
         "default-src 'self'",
         f"script-src 'self' 'nonce-{nonce}'" if nonce else "script-src 'none'",
-        "style-src 'self'",
-        "img-src 'self' data:",
+        f"style-src {looks}",
+        f"img-src {looks} data:",
         "connect-src 'self'",
         "object-src 'none'",
         "base-uri 'none'",
@@ -172,8 +172,10 @@ def _headers(nonce: str) -> dict[str, str]:
     }
 
 
-#: The headers of a page without scripts, for whoever sends the body of `gone_page` in an answer of its own.
+#: The headers of a page without scripts, for whoever sends the body of `gone_page` in an answer of its own; and those
+#: of one at a session's host, which has its looks from the service's.
 SCRIPTLESS: Mapping[str, str] = _headers("")
+ELSEWHERE: Mapping[str, str] = _headers("", looks="*")
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -226,15 +228,20 @@ def not_found(pages: Pages, request: Request) -> Response:
 
 @dataclass(frozen=True)
 class Ended:
-    """A session that has ended: its link, its repository, when and why; empty where that is not known."""
+    """A session that has ended: its link, its repository, when and why; empty where that is not known.
+
+    `home` is the address of the service for a session that had a host of its own.
+    """
 
     relaunch: str = ""
     repository: str = ""
     ended_at: float | None = None
     reason: str = ""
     lost: bool = False
+    home: str = ""
 
 
 def gone_page(pages: Pages, request: Request, ended: Ended) -> Response:
     """The page of a session that has ended."""
+    pages = replace(pages, base_url=ended.home or pages.base_url)
     return render(pages, request, "gone.html", status=424, scripts=False, ended=ended)

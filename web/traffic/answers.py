@@ -13,6 +13,7 @@ _TEXTS = {
     404: "There is no such session.",
     405: "This method is not allowed here.",
     408: "The request did not arrive in time.",
+    421: "This session is at a host of its own.",
     424: "This session has ended.",
     431: "The request's headers are too long.",
     502: "The session's server gave no valid answer.",

@@ -4,6 +4,7 @@ Promises:
 
 - each request's head is checked once, for pages and sessions alike; what breaks the rules is refused;
 - a request below `<base_url>user/` goes to its session, any other one to the service, whatever came before;
+- where each session has a host of its own, it is answered there alone;
 - a later request on the same connection waits until the response to the one before has ended.
 """
 
@@ -21,6 +22,7 @@ from web.traffic.answers import Answer, plain
 from web.traffic.exchange import Exchange
 from web.traffic.framing import Body, Counted, FramingError, body_of
 from web.traffic.head import BadHead, RequestHead, forwarded_request, identity_lines, parse_request, service_request
+from web.traffic.hosts import is_at_home, named_host
 from web.traffic.paths import PathRefused, session_name
 from web.traffic.splice import Splice
 from web.traffic.traffic import Traffic
@@ -155,6 +157,9 @@ class TrafficProtocol(HttpToolsProtocol):
         super().data_received(service_request(raw, head))
 
     def _carry(self, name: str, head: RequestHead) -> None:
+        if not is_at_home(name, named_host(head, trusted=self._trusted), self.traffic.session_host):
+            self._refuse(plain(421))
+            return
         self._stage = _Stage.SESSION
         forwarded = forwarded_request(head, self._identity, trusted=self._trusted)
         self._exchange = Exchange(self.traffic, self, name, head, forwarded, self._body)

@@ -61,6 +61,8 @@ class Traffic:
     unavailable_page: Page = lambda name, languages: plain_page(503)
     page_headers: dict[str, str] = field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
+    #: Each session's own host, with `{name}` in it; empty: all share the service's.
+    session_host: str = ""
     #: Who may show sessions in frames, as a policy says it; empty: as their servers say themselves.
     frame_ancestors: bytes = b""
     limits: Limits = field(default_factory=Limits)
