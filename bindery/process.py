@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
+from bindery.program import DEVNULL, PIPE, STDOUT, Program
+
 #: Seconds between asking a process group to end and killing it.
 GRACE_SECONDS = 2.0
 #: Seconds without output after which a program that has ended is taken to have said everything.
 QUIET_SECONDS = 0.5
-#: A log line is cut here, in bytes: a program that never ends its line must not fill memory.
-MAX_LINE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,20 @@ async def spawned(
     *,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    stdin: int = asyncio.subprocess.DEVNULL,
+    stdin: int = DEVNULL,
     merge_stderr: bool = False,
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncIterator[Program]:
     """A program in a session of its own; leaving the block ends its whole process group."""
-    process = await asyncio.create_subprocess_exec(
-        *(os.fspath(word) for word in argv),
-        env=dict(env),
-        cwd=cwd,
-        stdin=stdin,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT if merge_stderr else asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=MAX_LINE_BYTES,
-    )
+    process = await Program.start(argv, env=env, cwd=cwd, stdin=stdin, stderr=STDOUT if merge_stderr else PIPE)
     try:
         yield process
     finally:
         await asyncio.shield(end_group(process))
         # Who left the group may still hold the other end of a pipe.
-        process._transport.close()  # type: ignore[attr-defined]
+        process.close()
 
 
-async def end_group(process: asyncio.subprocess.Process) -> None:
+async def end_group(process: Program) -> None:
     """End a process that leads its group: politely first, then for good. Members that outlive it are killed."""
     if process.returncode is None:
         signal_group(process.pid, signal.SIGTERM)
@@ -87,7 +78,7 @@ async def run(
 
     Raises `ProcessTimeout` after `timeout_seconds`, `FileNotFoundError` when there is no such program.
     """
-    stdin = asyncio.subprocess.DEVNULL if input_bytes is None else asyncio.subprocess.PIPE
+    stdin = DEVNULL if input_bytes is None else PIPE
     async with spawned(argv, env=env, cwd=cwd, stdin=stdin) as process:
         try:
             stdout, stderr = await asyncio.wait_for(process.communicate(input_bytes), timeout_seconds)
@@ -106,7 +97,7 @@ async def run_lines(
 ) -> int:
     """Run a program and hand on each line of its output, stderr included, as it comes; return its exit code.
 
-    Lines keep their end; longer ones than `MAX_LINE_BYTES` come in pieces; bytes that are not UTF-8 are replaced.
+    Lines keep their end; longer ones than `BUFFER_BYTES` come in pieces; bytes that are not UTF-8 are replaced.
     What `on_line` returns is awaited, so that it can slow down a program that writes too fast. Processes that outlive
     the program are not waited for. Raises as `run` does.
     """
@@ -123,7 +114,7 @@ async def run_lines(
             raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None
 
 
-async def _lines(process: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(process: Program, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Lines until the stream ends, or until it is quiet after the program's end."""
     while True:
         reading = asyncio.create_task(_line(stream))

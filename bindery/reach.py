@@ -15,6 +15,7 @@ from bindery.client import Service
 from bindery.data_dir import announced
 from bindery.errors import HostUnreachable
 from bindery.process import end_group
+from bindery.program import DEVNULL, Program
 from bindery.settings import Settings
 
 #: How long a service that we start may take, in seconds.
@@ -26,7 +27,7 @@ class Reached:
     """A service, and its process when it is our own."""
 
     service: Service
-    process: asyncio.subprocess.Process | None = None
+    process: Program | None = None
 
 
 @contextlib.asynccontextmanager
@@ -58,21 +59,20 @@ async def _running(settings: Settings, url: str) -> Service | None:
 
 
 @contextlib.asynccontextmanager
-async def _started(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _started(settings: Settings) -> AsyncIterator[Program]:
     options = ["--port", "0", "--data-dir", str(settings.data_dir), "--engine", settings.engine.value]
     if settings.build.allow_missing_apt:
         options.append("--allow-missing-apt")
     # In a session of its own: Ctrl-C is for us, and we end it in peace.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bindery", "serve", *options, stdout=asyncio.subprocess.DEVNULL, start_new_session=True
-    )
+    argv = [sys.executable, "-m", "bindery", "serve", *options]
+    process = await Program.start(argv, stdin=None, stdout=DEVNULL, stderr=None)
     try:
         yield process
     finally:
         await asyncio.shield(_ended(process))
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _ended(process: Program) -> None:
     if process.returncode is None:
         process.terminate()
         with contextlib.suppress(TimeoutError):
@@ -80,7 +80,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     await end_group(process)
 
 
-async def _answering(settings: Settings, process: asyncio.subprocess.Process) -> Service:
+async def _answering(settings: Settings, process: Program) -> Service:
     async with asyncio.timeout(START_SECONDS):
         while process.returncode is None:
             known = announced(settings.data_dir)

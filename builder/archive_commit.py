@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bindery.errors import DiskFull, InvalidArchive, RepositoryEmpty, ToolMissing
 from bindery.process import Finished, spawned
+from bindery.program import PIPE
 from builder import git
 from builder.archive import Contents, Member, telling
 
@@ -39,9 +40,8 @@ async def commit(files: Contents, message: str, folder: Path) -> str:
 async def _import(blocks: Iterator[bytes], folder: Path) -> Finished:
     config = {"core.bigFileThreshold": str(_BIG_FILE), "core.compression": "1", "fastimport.unpackLimit": "0"}
     argv = git.command("fast-import", "--quiet", "--done", "--date-format=raw", config=config)
-    pipe = asyncio.subprocess.PIPE
     try:
-        async with spawned(argv, env=git.environment(), cwd=folder, stdin=pipe) as process:
+        async with spawned(argv, env=git.environment(), cwd=folder, stdin=PIPE) as process:
             assert process.stdin is not None
             try:
                 while block := await asyncio.to_thread(next, blocks, b""):

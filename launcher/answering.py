@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,8 @@ LOOK_SECONDS = 0.01
 #: The longer a server takes, the less often it is looked at: by this share of the time that it took already. Where many
 #: start at once, looking must not keep them from it.
 LOOK_SHARE = 0.05
+#: Looking for a socket's file costs next to nothing.
+SOCKET_LOOK_SHARE = 0.01
 LONGEST_LOOK_SECONDS = 1.0
 #: One that does not run yet, because its image is on the way or no node has room, cannot answer: no hurry.
 STARTING_LOOK_SECONDS = 0.1
@@ -46,7 +49,8 @@ async def answers(
                 address = await _address(spawner, name, status)
                 if address is not None and await _answers(address, base_url, token):
                     return address
-                share = (time.monotonic() - began) * LOOK_SHARE
+                by_file = address is not None and address.socket is not None
+                share = (time.monotonic() - began) * (SOCKET_LOOK_SHARE if by_file else LOOK_SHARE)
                 least = STARTING_LOOK_SECONDS if status.running is Running.STARTING else LOOK_SECONDS
                 await asyncio.sleep(min(max(least, share), LONGEST_LOOK_SECONDS))
     except TimeoutError:
@@ -90,7 +94,7 @@ def _authority(address: Address) -> str:
 async def _listens(address: Address) -> bool:
     """Whether somebody takes connections: a fifth of the work of a whole question, which mostly comes too early."""
     if address.socket:
-        return True
+        return _is_there(address.socket)
     try:
         async with asyncio.timeout(ASK_SECONDS):
             _, writer = await asyncio.open_connection(address.host, address.port)
@@ -98,3 +102,7 @@ async def _listens(address: Address) -> bool:
         return False
     writer.close()
     return True
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path)

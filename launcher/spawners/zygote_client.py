@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from bindery.errors import SessionFailed
 from bindery.process import end_group
+from bindery.program import PIPE, Program
 
 #: Seconds that importing JupyterLab may take on a slow machine.
 READY_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Zygote:
     - `close` ends it and everything below it.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Program) -> None:
         self._process = process
         self._children: dict[str, Child] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -57,15 +57,7 @@ class Zygote:
     async def open(cls, argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Zygote:
         """Start one and wait until it is warm; what it has to complain about goes to `log`."""
         with log.open("wb") as complaints:
-            process = await asyncio.create_subprocess_exec(
-                *(os.fspath(word) for word in argv),
-                env=dict(env),
-                cwd="/",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=complaints,
-                start_new_session=True,
-            )
+            process = await Program.start(argv, env=env, cwd="/", stdin=PIPE, stderr=complaints)
         zygote = cls(process)
         try:
             async with asyncio.timeout(READY_SECONDS):
