@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 from yarl import URL
 
 from bindery.errors import (
@@ -132,11 +133,21 @@ async def contact(client: GuardedClient, url: str) -> Remote:
         if not response.content_type.startswith(("application/x-git-upload-pack-advertisement", "text/plain")):
             raise _not_git(url)
         with reading(asked):
-            offered = offers(await response.content.read(MAX_GREETING))
+            offered = offers(await _greeting(response.content))
         final = response.url.with_query(None)
     path = final.path.removesuffix("/" + _SERVICE)
     remote = str(final.with_path(path or "/"))
     return Remote(remote, await client.guard.endpoint(final), client, offered)
+
+
+async def _greeting(stream: aiohttp.StreamReader) -> bytes:
+    """The beginning of an answer, or all of it."""
+    greeting = bytearray()
+    async for piece in stream.iter_any():
+        greeting += piece
+        if len(greeting) >= MAX_GREETING:
+            break
+    return bytes(greeting)
 
 
 def _check_status(url: str, status: int) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from bindery.process import end_group, spawned
+
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "An Author",
     "GIT_AUTHOR_EMAIL": "author@example.org",
@@ -105,25 +107,28 @@ class GitServer:
         body = await request.read()
         # A question has no body, and git may have answered and gone before it could be written.
         stdin = pipe if body else asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec("git", "http-backend", env=environment, stdin=stdin, stdout=pipe)
-        sending = asyncio.create_task(_send(process, body))
-        assert process.stdout is not None
-        head = await process.stdout.readuntil(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
-        response = web.StreamResponse(status=int(headers.pop("Status", "200").split()[0]), headers=headers)
-        try:
-            # Who has read enough goes.
-            with contextlib.suppress(ConnectionError):
-                await response.prepare(request)
-                while piece := await process.stdout.read(1 << 16):
-                    await response.write(piece)
-                await response.write_eof()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            await sending
-        return response
+        async with spawned(["git", "http-backend"], env=environment, stdin=stdin) as process:
+            sending = asyncio.create_task(_send(process, body))
+            try:
+                return await _passed_on(process, request)
+            finally:
+                await end_group(process)
+                await sending
+
+
+async def _passed_on(process: asyncio.subprocess.Process, request: web.Request) -> web.StreamResponse:
+    """What the program says, as it comes."""
+    assert process.stdout is not None
+    head = await process.stdout.readuntil(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+    response = web.StreamResponse(status=int(headers.pop("Status", "200").split()[0]), headers=headers)
+    # Who has read enough goes.
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        while piece := await process.stdout.read(1 << 16):
+            await response.write(piece)
+        await response.write_eof()
+    return response
 
 
 async def _send(process: asyncio.subprocess.Process, body: bytes) -> None:
