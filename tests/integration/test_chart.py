@@ -241,6 +241,14 @@ class TestValues:
         times = {owner.split("-")[-1]: spec.get("terminationGracePeriodSeconds") for owner, spec in specs.items()}
         assert (times["web"], times["proxy"], times["worker"]) == (337, 337, 37)
 
+    def test_and_as_much_as_the_settings_say(self) -> None:
+        values = {"settings": {"shutdown": {"drain_seconds": 600.5}}}
+        specs = dict(pod_specs(render(values)))
+        times = {owner.split("-")[-1]: spec.get("terminationGracePeriodSeconds") for owner, spec in specs.items()}
+        assert (times["web"], times["proxy"], times["worker"]) == (636, 636, 35)
+        told = one(render(values), "ConfigMap", "b-bindery")["data"]["BINDERY_SHUTDOWN"]
+        assert json.loads(told) == {"delay_seconds": 5, "drain_seconds": 600.5}
+
 
 @functools.cache
 def _policies() -> dict[str, Any]:

@@ -87,8 +87,9 @@ spec:
 
 {{/* Seconds that a pod has to end: those that carry sessions let them go on for a while. */}}
 {{- define "bindery.grace" -}}
-{{- $wait := .root.Values.shutdown }}
-{{- if eq .role "worker" }}{{ add $wait.delaySeconds 30 }}{{ else }}{{ add $wait.delaySeconds $wait.drainSeconds 30 }}{{ end }}
+{{- $wait := (include "bindery.settings" .root | fromJson).shutdown }}
+{{- $drain := ternary 0 $wait.drain_seconds (eq .role "worker") }}
+{{- add (ceil $wait.delay_seconds) (ceil $drain) 30 }}
 {{- end }}
 
 {{- define "bindery.base" -}}
