@@ -29,17 +29,25 @@ ASK_SECONDS = 5.0
 
 
 async def answers(
-    spawner: Spawner, name: str, base_url: str, token: str, *, seconds: float, say: Callable[[str], Awaitable[None]]
+    spawner: Spawner,
+    name: str,
+    base_url: str,
+    token: str,
+    *,
+    seconds: float,
+    say: Callable[[str], Awaitable[None]],
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Address:
     """The server's address, as soon as it answers with HTTP 200; `say` gets the lines about the way there.
 
-    Raises what the engine says when it ends before, and `SessionFailed` when it runs for `seconds` without an answer.
+    Raises what the engine says when it ends before, and `SessionFailed` when it runs for `seconds` without an answer or
+    is not `wanted` any more.
     """
     began = time.monotonic()
     told = 0
     try:
         async with asyncio.timeout(None) as limit:
-            while True:
+            while wanted():
                 status = await spawner.poll(name)
                 for line in status.steps[told:]:
                     await say(line)
@@ -55,6 +63,7 @@ async def answers(
                 await asyncio.sleep(min(max(least, share), LONGEST_LOOK_SECONDS))
     except TimeoutError:
         raise SessionFailed(f"The notebook server did not answer within {seconds:g} seconds.") from None
+    raise SessionFailed("The session was ended before its server answered.")
 
 
 async def _address(spawner: Spawner, name: str, status: Status) -> Address | None:

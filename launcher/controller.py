@@ -65,6 +65,8 @@ class Controller:
     def __init__(self, launchpad: Launchpad) -> None:
         self._pad = launchpad
         self._busy: dict[str, asyncio.Task[None]] = {}
+        #: Those that somebody has ended, whatever is being done about them.
+        self._ended: set[str] = set()
         self._starts = asyncio.Semaphore(launchpad.settings.starts_at_once)
 
     async def adopt(self) -> None:
@@ -122,7 +124,9 @@ class Controller:
 
     async def _look(self) -> None:
         pad = self._pad
-        rows = [row for row in await pad.sessions.unfinished() if row.name not in self._busy]
+        unfinished = await pad.sessions.unfinished()
+        self._ended = {row.name for row in unfinished if row.state is SessionState.STOPPING}
+        rows = [row for row in unfinished if row.name not in self._busy]
         builds = await self._builds_of(rows)
         now = pad.clock()
         startable = []
@@ -217,7 +221,15 @@ class Controller:
         async with self._starts:
             await pad.spawner.start(wanted)
         seconds = pad.settings.start_timeout_seconds
-        return await answers(pad.spawner, row.name, wanted.base_url, row.token, seconds=seconds, say=say)
+        return await answers(
+            pad.spawner,
+            row.name,
+            wanted.base_url,
+            row.token,
+            seconds=seconds,
+            say=say,
+            wanted=lambda: row.name not in self._ended,
+        )
 
     def _request(self, row: Session) -> SessionRequest:
         given = row.request

@@ -61,6 +61,13 @@ class ServerDiesAtStart(ServesAll):
         pass
 
 
+class ServerNeverRuns(ServesAll):
+    """What is started waits for its place for ever."""
+
+    async def poll(self, name: str) -> Status:
+        return Status(Running.STARTING if name in self.names else Running.MISSING)
+
+
 class ServesEachOnce(ServesAll):
     """Tells how often each server was begun, and takes a moment for it."""
 
@@ -167,6 +174,22 @@ async def test_a_server_that_dies_at_start_leaves_its_words_and_nothing_else(sta
         assert failed.error_code == "session_failed"
         assert any("its last words" in event.payload for event in await stage.sessions.events(row.id, 0))
         await until(lambda: row.name in stage.spawner.stopped, 5)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stage", [ServerNeverRuns], indirect=True)
+async def test_a_session_that_is_ended_while_it_starts_gives_up_its_place_at_once(stage: Stage) -> None:
+    row = await stage.session()
+    running = asyncio.create_task(stage.controller.run())
+    try:
+        starting = await stage.becomes(row, SessionState.STARTING)
+        await until(lambda: row.name in stage.spawner.names, 5)
+        await stage.sessions.advance(starting, SessionState.STOPPING, [], 1.0, stop_reason="It was ended.")
+        stopped = await stage.becomes(row, SessionState.STOPPED)
+        assert (stopped.stop_reason, stopped.error_code) == ("It was ended.", None)
+        assert row.name in stage.spawner.stopped
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
