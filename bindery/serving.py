@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import resource
@@ -28,6 +29,9 @@ from web.traffic import protocol_class
 SHUTDOWN_SECONDS = 2
 #: How long, in seconds, a thread may keep the event loop from running: Python's own 5 ms add up when many start.
 SWITCH_SECONDS = 0.0005
+#: New objects, and younger collections, after which objects are collected: fewer than Python's own would be too often
+#: while a crowd arrives.
+COLLECT_AFTER = (10_000, 20, 20)
 #: Open files that a service wants to be allowed.
 DESCRIPTORS = 65536
 
@@ -110,11 +114,22 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
                 def ready() -> None:
                     if shows(settings.role):
                         announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
+                    _rest_collector()
                     on_ready(url, settings)
 
                 server = _Server(_config(settings, running), ready)
                 with _signals(server, running.health, settings.shutdown.delay_seconds):
                     await server.serve(sockets=[listening])
+
+
+def _rest_collector() -> None:
+    """Let the collector of cycles leave alone what is there for good.
+
+    It would look at all of it again and again while crowds arrive, and nobody is answered meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _allow_descriptors() -> None:
