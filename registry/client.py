@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bindery.errors import InvalidImageReference, RegistryBroken
+from bindery.errors import BinderyError, InvalidImageReference, RegistryBroken
 from registry.auth import Authenticator
 from registry.credentials import CredentialSource, DockerConfig
+from registry.growing import Growing
 from registry.manifests import ACCEPT, Descriptor, Manifest, digest_of
 from registry.names import Location, Reference, Repository, Scheme, check_digest
 from registry.transport import Answer, Call, RetryPolicy, Transport
@@ -206,6 +208,14 @@ class RegistryClient:
         if await self.has_blob(repository, source.digest):
             return False
         await self._uploads.send(repository, source)
+        return True
+
+    async def upload_growing(self, repository: Repository, growing: Growing, whole: asyncio.Task[Source]) -> bool:
+        """Store a file, which becomes `whole`, while it is written; False when that failed: then `upload` it."""
+        try:
+            await self._uploads.send_growing(repository, growing, whole)
+        except (BinderyError, Passing, TimeoutError):
+            return False
         return True
 
     async def upload_stream(self, repository: Repository, pieces: AsyncIterator[bytes]) -> Descriptor:

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bindery.errors import RegistryBroken
 from registry.client import RegistryClient
 from registry.compression import Compression
-from registry.layer import Layer
+from registry.growing import Growing
+from registry.layer import Layer, LayerSettings, Part, make_layer
 from registry.manifests import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -22,7 +24,7 @@ from registry.manifests import (
     Descriptor,
     Manifest,
 )
-from registry.names import Reference
+from registry.names import Reference, Repository
 from registry.uploads import BytesSource, FileSource, Source
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -124,6 +126,28 @@ async def _together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         for work in works:
             work.close()
     return [task.result() for task in tasks]
+
+
+async def make_and_send(
+    client: RegistryClient, target: Repository, parts: Sequence[Part], path: Path, settings: LayerSettings
+) -> tuple[Layer, bool]:
+    """Make a layer, and send what there is of it meanwhile; and whether all of it is there.
+
+    What is not is sent by `put_on`.
+    """
+    growing = Growing(path)
+    try:
+        async with asyncio.TaskGroup() as group:
+            making = group.create_task(growing.made(lambda grew: make_layer(parts, path, settings, grew)))
+            source = group.create_task(_made(making))
+            sending = group.create_task(client.upload_growing(target, growing, source))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return making.result(), sending.result()
+
+
+async def _made(making: asyncio.Task[Layer]) -> Source:
+    return _source(await making)
 
 
 def _source(layer: Layer) -> FileSource:

@@ -21,6 +21,9 @@ OWNER = 1000
 EPOCH = 315532800
 _PIECE_BYTES = 512 * 1024
 
+#: Told a size.
+Grew = Callable[[int], None]
+
 
 @dataclass(frozen=True)
 class Item:
@@ -82,35 +85,44 @@ class Layer:
         return Descriptor(f"{base_media_type}{separator}{self.compression.value}", self.digest, self.size)
 
 
-async def make_layer(parts: Sequence[Part], path: Path, settings: LayerSettings | None = None) -> Layer:
+async def make_layer(
+    parts: Sequence[Part], path: Path, settings: LayerSettings | None = None, grew: Grew = lambda size: None
+) -> Layer:
     """Write a layer to a new file; see `write_layer`. When cancelled, the file is removed before long."""
     stop = threading.Event()
     try:
-        return await asyncio.to_thread(write_layer, parts, path, settings or LayerSettings(), stop)
+        return await asyncio.to_thread(write_layer, parts, path, settings or LayerSettings(), stop, grew)
     except asyncio.CancelledError:
         stop.set()
         raise
 
 
 def write_layer(
-    parts: Sequence[Part], path: Path, settings: LayerSettings, stop: threading.Event | None = None
+    parts: Sequence[Part],
+    path: Path,
+    settings: LayerSettings,
+    stop: threading.Event | None = None,
+    grew: Grew = lambda size: None,
 ) -> Layer:
     """Write a layer to a new file.
 
     - The same files give the same bytes, on every machine with the same compressor; the same `diff_id` everywhere.
     - Names that lead out of the prefix, or mean something else to engines, raise `LayerRefused`.
     - Memory does not grow with the files. After an error there is no file.
+    - `grew` is told how many bytes the file has whenever there are more.
     """
     try:
         with path.open("xb") as file:
-            return _write(parts, path, file, settings, stop or threading.Event())
+            return _write(parts, path, file, settings, stop or threading.Event(), grew)
     except BaseException as error:
         if not isinstance(error, FileExistsError):
             path.unlink(missing_ok=True)
         raise
 
 
-def _write(parts: Sequence[Part], path: Path, file: IO[bytes], settings: LayerSettings, stop: threading.Event) -> Layer:
+def _write(
+    parts: Sequence[Part], path: Path, file: IO[bytes], settings: LayerSettings, stop: threading.Event, grew: Grew
+) -> Layer:
     packer, whole, packed = compressor(settings.compression), hashlib.sha256(), hashlib.sha256()
     tar_size = size = 0
     for piece in _gathered(itertools.chain.from_iterable(_tar(part, settings) for part in parts)):
@@ -120,9 +132,12 @@ def _write(parts: Sequence[Part], path: Path, file: IO[bytes], settings: LayerSe
         if tar_size > settings.max_bytes:
             raise LayerRefused(f"The files are over the limit of {settings.max_bytes} bytes for one layer.")
         whole.update(piece)
-        size += _put(file, packer.compress(piece), packed)
+        if more := _put(file, packer.compress(piece), packed):
+            size += more
+            grew(size)
     whole.update(END)
     size += _put(file, packer.compress(END) + packer.flush(), packed)
+    grew(size)
     return Layer(
         path=path,
         compression=settings.compression,
@@ -135,6 +150,7 @@ def _write(parts: Sequence[Part], path: Path, file: IO[bytes], settings: LayerSe
 
 def _put(file: IO[bytes], data: bytes, digest: hashlib._Hash) -> int:
     file.write(data)
+    file.flush()
     digest.update(data)
     return len(data)
 

@@ -108,6 +108,11 @@ class Transport:
         self._authenticator = authenticator
         self._policy = policy
 
+    @property
+    def request_seconds(self) -> float:
+        """How long one request with its answer may take, apart from its body."""
+        return self._wire.settings.request_seconds
+
     def attempts(self) -> Attempts:
         """A new count of attempts."""
         return Attempts(self._policy)
@@ -123,9 +128,10 @@ class Transport:
 
     async def once(self, call: Call, *, limit: int = _MAX_ERROR_BYTES) -> Answer:
         """The answer to one request; raises `Passing` for faults that may pass."""
-        seconds = 2 * self._wire.settings.request_seconds + (call.body.size / (64 * 1024) if call.body else 0)
+        sending = call.body.seconds if call.body else 0.0
+        seconds = 2 * self._wire.settings.request_seconds
         try:
-            async with asyncio.timeout(seconds), self.open(call) as response:
+            async with asyncio.timeout(None if sending is None else seconds + sending), self.open(call) as response:
                 body = await read_limited(response, limit)
                 return Answer(response.status, response.headers, body, response.url)
         except TimeoutError:

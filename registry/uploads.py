@@ -14,6 +14,7 @@ from typing import Protocol
 from yarl import URL
 
 from bindery.errors import BinderyError, ImageNotFound, RegistryBroken
+from registry.growing import Growing
 from registry.manifests import Descriptor, digest_of
 from registry.names import Repository
 from registry.transport import Answer, Call, Transport
@@ -116,6 +117,30 @@ class Uploads:
                     await attempts.pause(fault)
                     found = await self._recover(repository, session, source.size) or await self._begin(repository)
                     session.url, session.offset = found.url, found.offset
+
+    async def send_growing(self, repository: Repository, growing: Growing, whole: asyncio.Task[Source]) -> None:
+        """Upload a file while it is written, in one request; `whole` is what it becomes.
+
+        Nothing is tried twice. Raises `Passing` too, and `TimeoutError`.
+        """
+        async with self._begun(repository) as session:
+            sending = asyncio.create_task(self._stream(repository, session, Body(growing.pieces, None)))
+            try:
+                await asyncio.wait({sending, whole}, return_when=asyncio.FIRST_COMPLETED)
+                if not sending.done():
+                    left = Body(growing.pieces, (await whole).size).seconds or 0.0
+                    await asyncio.wait_for(sending, self._transport.request_seconds + left)
+                await sending
+                await self._finish(repository, session, (await whole).digest, None)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+
+    async def _stream(self, repository: Repository, session: _Session, body: Body) -> None:
+        headers = {"Content-Type": "application/octet-stream"}
+        call = Call("PATCH", repository, actions="pull,push", url=session.url, headers=headers, body=body)
+        answer = await self._transport.once(call)
+        session.url = self._transport.follow(answer, "Location") or session.url
 
     async def send_stream(self, repository: Repository, pieces: AsyncIterator[bytes]) -> Descriptor:
         """Upload content that comes once, of a digest that is known at its end; one chunk is held in memory.

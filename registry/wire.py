@@ -47,10 +47,15 @@ class WireSettings:
 
 @dataclass(frozen=True)
 class Body:
-    """What is sent: pieces of `size` bytes together."""
+    """What is sent: pieces of `size` bytes together; None is not known yet, and whoever sends it limits its time."""
 
     pieces: Pieces
-    size: int
+    size: int | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long sending may take beside the request itself."""
+        return None if self.size is None else self.size / _SLOWEST_BYTES_PER_SECOND
 
     @classmethod
     def of(cls, data: bytes) -> Body:
@@ -121,9 +126,9 @@ class Wire:
 
         Raises `Passing` when the connection fails or is too slow.
         """
-        size = body.size if body else 0
+        sending = body.seconds if body else 0.0
         try:
-            async with asyncio.timeout(self.settings.request_seconds + size / _SLOWEST_BYTES_PER_SECOND):
+            async with asyncio.timeout(None if sending is None else self.settings.request_seconds + sending):
                 response = await self._follow(method, url, dict(headers), body)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _fault(url, error) from error
@@ -154,13 +159,14 @@ class Wire:
         self, method: str, url: URL, headers: Mapping[str, str], body: Body | None
     ) -> aiohttp.ClientResponse:
         sent = {"User-Agent": "bindery", **headers}
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            sent["Content-Length"] = str(body.size if body else 0)
+        size = body.size if body is not None else 0
+        if size is not None and (body is not None or method in ("POST", "PUT", "PATCH")):
+            sent["Content-Length"] = str(size)
         return await self._session.request(
             method,
             url,
             headers=sent,
-            data=body.pieces() if body is not None and body.size else None,
+            data=body.pieces() if body is not None and size != 0 else None,
             allow_redirects=False,
             proxy=_proxy(url),
         )

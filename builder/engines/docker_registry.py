@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bindery.errors import ImageNotFound, RegistryRefused
 from builder.engines.docker_cli import Docker
 from builder.engines.registry_images import architecture
 from registry.client import RegistryClient
-from registry.compose import Composed, ConfigChanges, bring_base, put_on
+from registry.compose import Composed, ConfigChanges, bring_base, make_and_send, put_on
 from registry.compression import Compression
-from registry.layer import LayerSettings, Part, make_layer
+from registry.layer import LayerSettings, Part
 from registry.names import Location, Reference
 
 #: How long pushing an image may take, in seconds.
@@ -87,11 +87,14 @@ class Shelf:
         """Put files onto an environment that the registry has, as one layer, without pulling anything."""
         path = scratch / "content.tar.gz"
         try:
-            # While one end of the line compresses, the other is asked what it has.
+            # While one end of the line compresses, the other is asked what it has, and gets what there is.
             async with asyncio.TaskGroup() as group:
                 base = group.create_task(bring_base(self.client, self.environment(key), target, architecture()))
-                layer = group.create_task(make_layer(content, path, LayerSettings(compression=self.compression)))
-            return await put_on(self.client, base.result(), target, [layer.result()], changes)
+                settings = LayerSettings(compression=self.compression)
+                made = group.create_task(make_and_send(self.client, target.repository, content, path, settings))
+            layer, sent = made.result()
+            done = await put_on(self.client, base.result(), target, [layer], changes)
+            return replace(done, uploaded=done.uploaded + layer.size) if sent else done
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
