@@ -32,6 +32,10 @@ BOOTSTRAP_SECONDS = 600.0
 #: Change it when the image is made in another way.
 OS_RULES = "1"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+#: What earlier runs left: the builder's cache is kept below this size, images are removed at a start after so long.
+#: Without that, a day's runs take tens of gigabytes.
+SETTINGS = {"builder": {"gc": {"enabled": True, "defaultKeepStorage": "8GB"}}}
+KEEP = "12h"
 #: What a company that looks into its own traffic writes into its base image.
 OS_ENVIRONMENT = {
     "PIP_CERT": BUNDLE,
@@ -145,7 +149,8 @@ def _start(folder: Path, ours: Engine) -> None:
     for name in ("docker.sock", "docker.pid"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "exec", ignore_errors=True)
-    options = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
+    (folder / "daemon.json").write_text(json.dumps(SETTINGS))
+    options = {"config-file": "daemon.json", "data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
     words = [f"--{name}={folder / place}" for name, place in options.items()]
     with (folder / "docker.log").open("w") as log:
         daemon = subprocess.Popen(
@@ -158,6 +163,8 @@ def _start(folder: Path, ours: Engine) -> None:
             said = (folder / "docker.log").read_text(errors="replace")[-2000:]
             need(False, f"a Docker Engine; dockerd did not start: {said}")
         time.sleep(0.1)
+    with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        ours.run("image", "prune", "--all", "--force", "--filter", f"until={KEEP}", timeout_seconds=BOOTSTRAP_SECONDS)
     # It outlives this process when another test run uses it.
     daemon.returncode = 0
 
