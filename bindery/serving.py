@@ -114,7 +114,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
                 def ready() -> None:
                     if shows(settings.role):
                         announced.enter_context(announce(settings.data_dir, Announcement(url, os.getpid(), token)))
-                    _rest_collector()
+                    rest_collector()
                     on_ready(url, settings)
 
                 server = _Server(_config(settings, running), ready)
@@ -122,7 +122,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, Settings], None]) -
                     await server.serve(sockets=[listening])
 
 
-def _rest_collector() -> None:
+def rest_collector() -> None:
     """Let the collector of cycles leave alone what is there for good.
 
     It would look at all of it again and again while crowds arrive, and nobody is answered meanwhile.
