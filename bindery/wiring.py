@@ -366,6 +366,7 @@ def _pages(parts: Parts, door: Doorkeeper, notice: str) -> Pages:
         base_url=base_url(settings),
         version=__version__,
         notice=notice,
+        maintenance=settings.limits.maintenance,
         presentation=presentation(settings.site),
         engine=settings.engine.value,
         limits=settings.session,

@@ -31,8 +31,9 @@ class Pages:
     """What the pages need to know of the service.
 
     `providers` are the display configurations of `/api/repoproviders`. `public_url` is the address that shared links
-    and badges begin with (empty: as the request came). `homes` maps a provider's id to the address that the names of
-    its repositories are appended to. `build_token` makes the token of one `<provider>/<spec>`.
+    and badges begin with (empty: as the request came). `maintenance` says why nobody may launch anything now, if so.
+    `homes` maps a provider's id to the address that the names of its repositories are appended to. `build_token` makes
+    the token of one `<provider>/<spec>`.
     """
 
     providers: Sequence[links.Provider]
@@ -40,6 +41,7 @@ class Pages:
     version: str = ""
     public_url: str = ""
     notice: str = ""
+    maintenance: str = ""
     presentation: Presentation = field(default_factory=Presentation)
     engine: str = ""
     limits: SessionSettings | None = None
@@ -193,6 +195,8 @@ _TITLES: Mapping[int, str] = {
     502: N_("The repository's host does not answer"),
     503: N_("The service is busy"),
 }
+#: Where the status does not say it well.
+_TITLES_BY_CODE: Mapping[str, str] = {"under_maintenance": N_("No launches right now")}
 
 
 def error_page(
@@ -213,11 +217,15 @@ def error_page(
         status=error.status,
         scripts=scripts,
         headers={} if after is None else {"Retry-After": str(math.ceil(after))},
-        title=title or language_of(request).gettext(_TITLES.get(error.status, N_("That did not work"))),
+        title=title or language_of(request).gettext(_title(error)),
         error=error,
         code=error.code,
         actions=dict(actions or {}),
     )
+
+
+def _title(error: BinderyError) -> str:
+    return _TITLES_BY_CODE.get(error.code) or _TITLES.get(error.status, N_("That did not work"))
 
 
 def not_found(pages: Pages, request: Request) -> Response:

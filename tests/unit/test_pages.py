@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bindery.errors import QuotaReached
+from bindery.errors import QuotaReached, UnderMaintenance
 from tests.support.link_vectors import PROVIDERS
 from web import pages
 from web.pages import Ended, Pages
@@ -34,6 +34,10 @@ def _app(known: Pages) -> FastAPI:
     @app.get("/busy")
     async def busy(request: Request) -> Response:
         return pages.error_page(known, request, QuotaReached("Every seat is taken."))
+
+    @app.get("/closed")
+    async def closed(request: Request) -> Response:
+        return pages.error_page(known, request, UnderMaintenance(known.maintenance))
 
     return app
 
@@ -305,3 +309,12 @@ def test_scripts_write_text_and_never_markup() -> None:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", script.read_text()
         )
+
+
+async def test_maintenance_is_told_before_anybody_tries() -> None:
+    async with _client(Pages(PROVIDERS, maintenance="Back at <b>18:00</b>.")) as client:
+        form, refused = await client.get("/"), await client.get("/closed")
+    assert "No launches right now.</strong> Back at &lt;b&gt;18:00&lt;/b&gt;." in form.text
+    assert refused.status_code == 503
+    assert "No launches right now</h1>" in refused.text
+    assert refused.text.count("Back at") == 1
