@@ -335,7 +335,8 @@ class RegistrySettings(_Section):
     compression: Literal["gzip", "zstd"] = Field(
         "gzip",
         description="How the layers of repositories' files are compressed. zstd is faster to unpack, and needs the "
-        "extra `zstd`, and engines that know it, such as Docker from version 23 on.",
+        "extra `zstd`, and engines that know it: Docker from version 23 on (20.10 refuses it), and containerd, which "
+        "clusters use, from 1.5 on.",
     )
 
 

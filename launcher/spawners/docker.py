@@ -34,7 +34,7 @@ from registry.credentials import CredentialSource, DockerConfig
 #: Seconds between asking a server to end and killing it.
 GRACE_SECONDS = 2
 #: For so many seconds a container that ran is taken to run still, so that waiting for a server costs the engine little.
-FRESH_SECONDS = 0.1
+FRESH_SECONDS = 0.5
 #: How often a container is tried to be made while its name is taken, and the seconds between.
 TRIES = 10
 AGAIN_SECONDS = 0.1

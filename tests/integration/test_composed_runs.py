@@ -6,10 +6,13 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from registry.client import open_client
 from registry.compose import ConfigChanges, compose
+from registry.compression import Compression
 from registry.folder import folder_items
-from registry.layer import Part, make_layer
+from registry.layer import LayerSettings, Part, make_layer
 from registry.names import Reference
 from tests.support.docker import engine, os_image
 from tests.support.images import QUICK
@@ -18,7 +21,12 @@ from tests.support.registry import running_registry
 _LOOK = "id -u; pwd; echo $GREETING; stat -c '%u %a %n' . folder run; cat folder/* link; ./run; touch mine"
 
 
-async def test_docker_pulls_and_runs_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", Compression)
+async def test_docker_pulls_and_runs_it(tmp_path: Path, compression: Compression) -> None:
+    if compression is Compression.ZSTD:
+        pytest.importorskip("backports.zstd")
+        if int((await asyncio.to_thread(engine)).run("version", "--format", "{{.Server.Version}}").split(".")[0]) < 23:
+            pytest.skip("Docker reads zstd from version 23 on")
     await asyncio.to_thread(_tree, tmp_path / "tree")
     docker = await asyncio.to_thread(engine)
     base_name = await asyncio.to_thread(os_image)
@@ -29,7 +37,8 @@ async def test_docker_pulls_and_runs_it(tmp_path: Path) -> None:
         await run("tag", base_name, str(base))
         try:
             await run("push", str(base))
-            layer = await make_layer([Part("home/jovyan", folder_items(tmp_path / "tree"))], tmp_path / "layer")
+            files = [Part("home/jovyan", folder_items(tmp_path / "tree"))]
+            layer = await make_layer(files, tmp_path / "layer", LayerSettings(compression=compression))
             changes = ConfigChanges(env={"GREETING": "hello"}, workdir="/home/jovyan", user="1000", labels={"a": "b"})
             composed = await compose(client, base, target, [layer], changes)
             await run("pull", "--quiet", str(target))
