@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from builder.git_protocol import MAX_GREETING, NOTHING, Offers, offers
 from builder.guard import Endpoint, GuardedClient, reading
 from builder.ls_refs import ls_refs
 from builder.rate_limit import rate_limited
+
+#: For so many seconds a greeting counts: who has resolved a ref fetches its commit next.
+GREETING_SECONDS = 30.0
 
 _SERVICE = "info/refs"
 _QUERY = {"service": "git-upload-pack"}
@@ -137,7 +141,22 @@ async def contact(client: GuardedClient, url: str) -> Remote:
         final = response.url.with_query(None)
     path = final.path.removesuffix("/" + _SERVICE)
     remote = str(final.with_path(path or "/"))
-    return Remote(remote, await client.guard.endpoint(final), client, offered)
+    found = Remote(remote, await client.guard.endpoint(final), client, offered)
+    _remember(client, url, found)
+    return found
+
+
+def _remember(client: GuardedClient, url: str, remote: Remote) -> None:
+    now = time.monotonic()
+    fresh = {known: entry for known, entry in client.greeted.items() if now - entry[0] < GREETING_SECONDS}
+    client.greeted = {**fresh, url: (now, remote)}
+
+
+async def contacted(client: GuardedClient, url: str) -> Remote:
+    """The same, without asking where a moment ago somebody did."""
+    said_at, remote = client.greeted.get(url, (0.0, None))
+    fresh = remote is not None and time.monotonic() - said_at < GREETING_SECONDS
+    return remote if fresh else await contact(client, url)
 
 
 async def _greeting(stream: aiohttp.StreamReader) -> bytes:

@@ -122,6 +122,8 @@ class GuardedClient:
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
+        #: What Git servers said of themselves lately, by address: when, and what.
+        self.greeted: dict[str, tuple[float, Any]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> GuardedClient:

@@ -31,7 +31,7 @@ class OverGit:
 
 async def from_git(client: GuardedClient, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
     """Fetch a commit whose `repo_url` Git can clone."""
-    remote = await git.contact(client, resolved.repo_url)
+    remote = await git.contacted(client, resolved.repo_url)
     await fetch(remote, resolved.ref, folder, limits, tell)
     return resolved.ref
 

@@ -28,6 +28,7 @@ from builder.fetch import fetch, read_tree
 from builder.guard import Guard, GuardedClient
 from builder.providers import providers
 from builder.providers.git import GitProvider
+from builder.providers.over_git import from_git
 from builder.resolver import Resolver
 from db.engine import Database
 from db.resolutions import ResolutionStore
@@ -285,6 +286,20 @@ class TestFetch:
         await fetch(remote, wanted, tmp_path / "fetched.git", FetchSettings(), said.append)
         assert said == ["The server does not hand out single commits: fetching all branches and tags.\n"]
         assert (await read_tree(tmp_path / "fetched.git", wanted, FetchSettings())).entries.keys() == {"a.txt"}
+
+    async def test_who_has_just_resolved_is_not_greeted_again(
+        self, server: GitServer, resolver: Resolver, client: GuardedClient, repository: Repository, tmp_path: Path
+    ) -> None:
+        repository.commit({"a.txt": "one"})
+        resolved = await resolver.resolve("git", f"{quote(f'{server.url}/o/r', safe='')}/HEAD")
+        server.requests.clear()
+        for number in range(2):
+            await from_git(client, resolved, tmp_path / f"{number}.git", FetchSettings(), lambda line: None)
+        assert server.requests == ["/o/r/git-upload-pack"] * 2
+        at, remote = client.greeted.pop(resolved.repo_url)
+        client.greeted[resolved.repo_url] = (at - git.GREETING_SECONDS, remote)
+        await from_git(client, resolved, tmp_path / "later.git", FetchSettings(), lambda line: None)
+        assert server.requests[2:] == ["/o/r/info/refs", "/o/r/git-upload-pack"]
 
     async def test_an_unknown_commit(
         self, server: GitServer, client: GuardedClient, repository: Repository, tmp_path: Path
