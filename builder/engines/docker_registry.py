@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,12 +50,13 @@ class Shelf:
         """Whether an image is in the registry."""
         return await self.client.head(reference) is not None
 
-    async def size(self, reference: Reference) -> int | None:
-        """The bytes of an image in the registry, with all its layers; None when it is not there."""
+    async def blobs(self, reference: Reference) -> Mapping[str, int] | None:
+        """What an image takes in the registry, in bytes, by its parts' digests; None when it is not there."""
         try:
-            return (await self.client.image(reference, architecture())).size
+            found = await self.client.image(reference, architecture())
         except ImageNotFound:
             return None
+        return {part.digest: part.size for part in (found.descriptor, found.config, *found.layers)}
 
     async def remove(self, reference: Reference) -> None:
         """Remove an image from the registry; one that is not there is no error."""

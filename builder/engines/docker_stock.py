@@ -71,9 +71,9 @@ class DockerStock:
         return Inventory(
             [*images, *beside.images],
             {key: sizes[key] for key in environments} | dict(beside.environments),
-            {name: sizes[name] for name in bases},
-            {name: found for name, found in lower.items() if found},
-            self._in_demand(bases),
+            {name: sizes[name] for name in bases} | dict(beside.bases),
+            {name: found for name, found in lower.items() if found} | dict(beside.below),
+            [*self._in_demand(bases), *beside.in_demand],
         )
 
     async def has(self, reference: str) -> bool:

@@ -18,11 +18,12 @@ from builder.engines.docker_registry import Shelf
 from builder.engines.docker_stock import DockerStock
 from builder.engines.layered.images import ENVIRONMENTS, KEY
 from builder.engines.layered.runtime import RUNTIMES
-from builder.engines.registry_stock import RegistryStock
+from builder.engines.registry_stock import SHARED, RegistryStock
 from registry.client import open_client
 from registry.compose import ConfigChanges
 from registry.layer import Item, Part
 from registry.names import Location, Reference
+from registry.retention import removals
 from registry.tar import Kind
 from tests.support.docker import Engine, engine
 from tests.support.images import QUICK
@@ -68,6 +69,10 @@ class Place:
         """A runtime and an environment on it."""
         await asyncio.to_thread(self.build, self.runtime, "scratch", 1)
         await asyncio.to_thread(self.build, self.environment, self.runtime, 2, self.key)
+
+    async def in_registry(self) -> int:
+        """What the environment takes there."""
+        return sum((await self.shelf.blobs(self.shelf.environment(self.key)) or {}).values())
 
     async def compose(self) -> str:
         """An image that only the registry has, on the environment, with three more MiB that do not compress."""
@@ -147,7 +152,7 @@ async def test_an_environment_that_only_the_registry_has_is_counted_there(place:
     reference = await place.compose()
     await asyncio.to_thread(place.docker.run, "image", "rm", place.environment, str(place.shelf.environment(place.key)))
     found = await place.stock.inventory({reference: place.key})
-    assert found.environments[place.key] == await place.shelf.size(place.shelf.environment(place.key))
+    assert found.environments[place.key] == await place.in_registry()
     assert place.key not in found.below
 
 
@@ -158,11 +163,37 @@ async def test_a_registry_alone_tells_of_what_is_recorded_and_lets_it_go(place: 
     recorded = {reference: place.key, f"{reference}gone": place.key}
     found = await stock.inventory(recorded)
     assert [(image.reference, image.own_bytes // MIB) for image in found.images] == [(reference, 3)]
-    assert found.environments == {place.key: await place.shelf.size(place.shelf.environment(place.key))}
+    assert found.environments == {place.key: await place.in_registry()}
     await stock.remove_image(reference)
     await stock.remove_environment(place.key)
     left = await stock.inventory(recorded)
     assert (list(left.images), dict(left.environments)) == ([], {})
+
+
+async def test_what_environments_of_a_registry_share_is_counted_once_and_stays(place: Place) -> None:
+    await place.make()
+    first, another = await place.compose(), replace(place, mark=f"{place.mark}x")
+    await asyncio.to_thread(another.build, another.environment, place.environment, 1, another.key)
+    (place.folder / "random").write_bytes(os.urandom(3 * MIB))
+    second = await another.compose()
+    before = sum({**await blobs(place, first), **await blobs(another, second)}.values())
+    stock = RegistryStock(place.shelf)
+    found = await stock.inventory({first: place.key, second: another.key})
+    assert found.total_bytes == before
+    assert dict(found.below) == {place.key: SHARED, another.key: SHARED}
+    assert found.idle_bases([]) == []
+    plan = removals(found, (), high_bytes=0, low_bytes=0)
+    assert (set(plan.images), plan.bases) == ({first, second}, ())
+    await stock.remove_image(second)
+    await stock.remove_environment(another.key)
+    left = await stock.inventory({first: place.key, second: another.key})
+    assert (dict(left.bases), left.total_bytes) == ({}, sum((await blobs(place, first)).values()))
+
+
+async def blobs(place: Place, image: str) -> dict[str, int]:
+    """What an image and its environment take in the registry, by digest."""
+    found = [await place.shelf.blobs(each) for each in (Reference.parse(image), place.shelf.environment(place.key))]
+    return {digest: size for parts in found for digest, size in (parts or {}).items()}
 
 
 async def test_runtimes_that_nothing_stands_on_are_idle_unless_they_are_wanted(place: Place) -> None:
