@@ -54,10 +54,11 @@ class World:
         assert visit.last["phase"] == "ready", visit.text
         return visit
 
-    def repository(self) -> str:
-        """The link of a new repository that asks for nothing but the server."""
+    def repository(self, start: str = "") -> str:
+        """The link of a new repository that asks for nothing but the server, with a start script or none."""
         name = f"chart/{uuid.uuid4().hex[:12]}"
-        self.git.repository(name).commit({"requirements.txt": "", "a.ipynb": "{}"})
+        script = {"start": start} if start else {}
+        self.git.repository(name).commit({"requirements.txt": "", "a.ipynb": "{}", **script})
         return f"gh/{name}/HEAD"
 
 
@@ -131,9 +132,11 @@ async def test_a_stream_resumes_at_the_other_replica_and_either_proxy_leads_to_t
             assert "42" in (await kernel.run("print(6 * 7)")).text
 
 
-async def test_a_rolling_restart_lets_websockets_end_in_peace(world: World) -> None:
+async def test_a_rolling_restart_lets_websockets_end_in_peace_and_launches_go_on(world: World) -> None:
     await world.available()
+    slow = world.repository('#!/bin/sh\nsleep 20\nexec "$@"\n')
     ready = (await world.launch(world.repository())).last
+    begun = await Visit(f"{(await world.urls('web'))[0]}build/{slow}").read(until_text="The server starts")
     place = ready["url"].partition("/user/")[2]
     old = (await world.urls("proxy"))[0]
     async with notebook({**ready, "url": f"{old}user/{place}"}) as server, server.kernel() as kernel:
@@ -148,6 +151,8 @@ async def test_a_rolling_restart_lets_websockets_end_in_peace(world: World) -> N
         assert "42" in (await kernel.run("print(x + 1)")).text
     await world.available()
     assert old not in await world.urls("proxy")
+    rest = await Visit(f"{(await world.urls('web'))[0]}build/{slow}", last_event_id=begun.ids[-1]).read()
+    assert rest.last["phase"] == "ready", rest.text
     again = (await world.urls("proxy"))[0]
     async with notebook({**ready, "url": f"{again}user/{place}"}) as server, server.kernel() as kernel:
         assert "1" in (await kernel.run("print(1)")).text
