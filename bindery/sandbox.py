@@ -7,7 +7,7 @@ import pwd
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,12 +80,12 @@ class Sandbox:
         shown = {path: "--ro-bind" for path in _both([*self.kept, *readable]) if _is_below(path, masks)}
         shown |= dict.fromkeys(_both(writable), "--bind")
         options = [self.bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"]
-        options += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        options += [*_system(masks), "--dev", "/dev", "--proc", "/proc"]
         for path, option in sorted((masks | shown).items()):
             options += [option, str(path)] if option == "--tmpfs" else [option, str(path), str(path)]
         for link, target in (links or {}).items():
             options += ["--symlink", str(target), str(link)]
-        return [*options, "--", *words]
+        return [*options, "--remount-ro", "/", "--", *words]
 
 
 def no_sandbox(reason: str) -> Sandbox:
@@ -117,6 +117,23 @@ async def _problem(sandbox: Sandbox) -> str | None:
     if ended.returncode == 0:
         return None
     return ended.stderr.decode(errors="replace").strip() or f"it ended with {ended.returncode}"
+
+
+def _system(masked: Collection[Path]) -> list[str]:
+    """The options that show the system, but for the places that will be masked.
+
+    All at once would take along what is mounted in those places, and where a container engine mounts and unmounts
+    there, a box fails when a mount goes while the box is made.
+    """
+    options: list[str] = []
+    for path in sorted(Path("/").iterdir()):
+        if path in masked or path in (Path("/dev"), Path("/proc")):
+            continue
+        if path.is_symlink():
+            options += ["--symlink", str(path.readlink()), str(path)]
+        else:
+            options += ["--ro-bind-try", str(path), str(path)]
+    return options
 
 
 def _private_folders() -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -58,6 +59,26 @@ def test_what_is_writable_can_be_written(sandbox: Sandbox, data: Path) -> None:
 def test_the_system_is_read_only(sandbox: Sandbox, data: Path) -> None:
     assert _shell(sandbox, "touch /usr/bindery-was-here", data).returncode != 0
     assert not Path("/usr/bindery-was-here").exists()
+
+
+def test_nothing_can_be_added_to_the_system(sandbox: Sandbox, data: Path) -> None:
+    assert _shell(sandbox, "touch /bindery-was-here || touch /var/bindery-was-here", data).returncode != 0
+
+
+def test_the_system_is_complete(sandbox: Sandbox, data: Path) -> None:
+    seen = _shell(sandbox, "ls -A / /usr /etc /var", data).stdout.split()
+    names = {path.name for folder in ("/usr", "/etc", "/var") for path in Path(folder).iterdir()}
+    assert names <= set(seen)
+    assert {"bin", "lib", "dev", "proc", "sys", "tmp"} <= set(seen)
+    assert _shell(sandbox, "readlink -f /bin", data).stdout.strip() == str(Path("/bin").resolve())
+
+
+def test_what_is_mounted_in_a_masked_place_is_not_taken_along(sandbox: Sandbox) -> None:
+    options = sandbox.wrap(["/bin/true"])
+    shown = [words[1] for words in itertools.pairwise(options) if words[0].startswith("--ro-bind")]
+    masked = {words[1] for words in itertools.pairwise(options) if words[0] == "--tmpfs"}
+    assert "/" not in shown
+    assert not masked & set(shown)
 
 
 def test_nothing_can_be_unhidden(sandbox: Sandbox, data: Path) -> None:
