@@ -8,8 +8,11 @@ _NAME = "{name}"
 
 
 def named_host(head: RequestHead, *, trusted: bool) -> bytes:
-    """The host that the visitor's browser named, without its port; a trusted proxy says it in a header of its own."""
-    said = head.value(b"x-forwarded-host") if trusted else b""
+    """The host that the visitor's browser named, without its port; a trusted proxy says it in a header of its own.
+
+    Where several proxies said one after another, the first of them heard the visitor.
+    """
+    said = head.value(b"x-forwarded-host").partition(b",")[0].strip() if trusted else b""
     host = (said or head.value(b"host")).lower()
     return host if host.endswith(b"]") else host.rpartition(b":")[0] or host
 

@@ -57,6 +57,13 @@ async def test_only_a_trusted_proxy_says_which_host_was_asked_for(serve: Serve) 
                     assert (await client.ask(get("s", *asked))).status == status
 
 
+async def test_of_several_proxies_the_first_counts(serve: Serve) -> None:
+    networks = ("127.0.0.0/8",)
+    async with serve(echo, session_host=PATTERN, trusted_proxies=networks) as (port, _, _), visitor(port) as client:
+        said = "X-Forwarded-Host: s.sessions.example.org, inner.example.org"
+        assert (await client.ask(get("s", "Host: proxy", said))).status == 200
+
+
 async def test_websockets_too(serve: Serve, tmp_path: Path) -> None:
     pattern = "{name}.localhost:1234"
     async with serve(echo, session_host=pattern) as (port, known, traffic), echo_server(tmp_path) as known.fast["w"]:
