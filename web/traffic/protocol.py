@@ -22,7 +22,7 @@ from web.traffic.answers import Answer, plain
 from web.traffic.exchange import Exchange
 from web.traffic.framing import Body, Counted, FramingError, body_of
 from web.traffic.head import BadHead, RequestHead, forwarded_request, identity_lines, parse_request, service_request
-from web.traffic.hosts import is_at_home, named_host
+from web.traffic.hosts import is_at_home
 from web.traffic.paths import PathRefused, session_name
 from web.traffic.splice import Splice
 from web.traffic.traffic import Traffic
@@ -157,7 +157,7 @@ class TrafficProtocol(HttpToolsProtocol):
         super().data_received(service_request(raw, head))
 
     def _carry(self, name: str, head: RequestHead) -> None:
-        if not is_at_home(name, named_host(head, trusted=self._trusted), self.traffic.session_host):
+        if not is_at_home(name, head, self.traffic.session_host, trusted=self._trusted):
             self._refuse(plain(421))
             return
         self._stage = _Stage.SESSION

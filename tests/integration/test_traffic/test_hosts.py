@@ -47,21 +47,30 @@ async def test_at_no_other_host(serve: Serve, host: str) -> None:
         assert known.activities == 0
 
 
-async def test_only_a_trusted_proxy_says_which_host_was_asked_for(serve: Serve) -> None:
-    lines = ("Host: proxy", "X-Forwarded-Host: s.sessions.example.org")
-    others = ("Host: s.sessions.example.org", "X-Forwarded-Host: other.sessions.example.org")
-    for trusted, first, second in (((), 421, 200), (("127.0.0.0/8",), 200, 421)):
-        async with serve(echo, session_host=PATTERN, trusted_proxies=trusted) as (port, _, _):
-            for asked, status in ((lines, first), (others, second)):
-                async with visitor(port) as client:
-                    assert (await client.ask(get("s", *asked))).status == status
+OWN, OTHER = "s.sessions.example.org", "other.sessions.example.org"
+INNER = "Host: bindery-proxy"
 
 
-async def test_of_several_proxies_the_first_counts(serve: Serve) -> None:
-    networks = ("127.0.0.0/8",)
-    async with serve(echo, session_host=PATTERN, trusted_proxies=networks) as (port, _, _), visitor(port) as client:
-        said = "X-Forwarded-Host: s.sessions.example.org, inner.example.org"
-        assert (await client.ask(get("s", "Host: proxy", said))).status == 200
+@pytest.mark.parametrize(
+    ("lines", "alone", "trusted"),
+    [
+        ((INNER, f"X-Forwarded-Host: {OWN}"), 421, 200),
+        ((INNER, f"X-Forwarded-Host: {OTHER}"), 421, 421),
+        # What a page at another session's host can send.
+        ((f"Host: {OTHER}", f"X-Forwarded-Host: {OWN}"), 421, 421),
+        ((INNER, f"X-Forwarded-Host: {OWN}, {OTHER}"), 421, 421),
+        ((INNER, f"X-Forwarded-Host: {OWN}", f"X-Forwarded-Host: {OTHER}"), 421, 421),
+        ((f"Host: {OWN}", f"X-Forwarded-Host: {OTHER}"), 200, 200),
+        ((INNER,), 421, 421),
+    ],
+)
+async def test_a_trusted_proxy_says_which_host_was_asked_for_where_it_has_replaced_it(
+    serve: Serve, lines: tuple[str, ...], alone: int, trusted: int
+) -> None:
+    for networks, status in (((), alone), (("127.0.0.0/8",), trusted)):
+        chosen = serve(echo, session_host=PATTERN, trusted_proxies=networks)
+        async with chosen as (port, _, _), visitor(port) as client:
+            assert (await client.ask(get("s", *lines))).status == status
 
 
 async def test_websockets_too(serve: Serve, tmp_path: Path) -> None:
