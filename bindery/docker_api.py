@@ -125,7 +125,10 @@ class DockerApi:
         try:
             return await self._asked(method, path, query, body, seconds)
         except aiohttp.ServerDisconnectedError:
-            return await self._asked(method, path, query, body, seconds)
+            try:
+                return await self._asked(method, path, query, body, seconds)
+            except aiohttp.ServerDisconnectedError as error:
+                raise _unavailable(error) from error
 
     async def lines(
         self, path: str, *, query: Mapping[str, str], headers: Mapping[str, str], seconds: float
