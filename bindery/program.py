@@ -71,7 +71,7 @@ class Program:
             return None
         reader = asyncio.StreamReader(limit=BUFFER_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, _lent(pipe))
         self._connected(pipe, transport)
         return reader
 
@@ -80,7 +80,7 @@ class Program:
             return None
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
-        transport, _ = await loop.connect_write_pipe(lambda: protocol, pipe)
+        transport, _ = await loop.connect_write_pipe(lambda: protocol, _lent(pipe))
         self._connected(pipe, transport)
         return asyncio.StreamWriter(transport, protocol, None, loop)
 
@@ -133,6 +133,18 @@ def _opened(
     return subprocess.Popen(
         words, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
     )
+
+
+def _lent(pipe: IO[bytes]) -> IO[bytes]:
+    """A pipe as the event loop takes it.
+
+    uvloop closes its descriptor, and then the file too: by then another thread may have the same number in use.
+    """
+    if not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+        return pipe
+    descriptor = os.dup(pipe.fileno())
+    pipe.close()
+    return os.fdopen(descriptor, pipe.mode, buffering=0, closefd=False)
 
 
 async def _all(stream: asyncio.StreamReader | None) -> bytes:
