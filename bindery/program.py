@@ -62,6 +62,7 @@ class Program:
             program.stderr = await program._reader(popen.stderr)
         except BaseException:
             popen.kill()
+            popen.wait()
             program.close()
             raise
         return program
@@ -122,6 +123,13 @@ class Program:
         self._popen.terminate()
 
 
+class _Watched(subprocess.Popen[bytes]):
+    """A process whose end the event loop watches: a loop that closes before it is no reason to warn."""
+
+    def __del__(self) -> None:
+        pass
+
+
 def _opened(
     argv: Sequence[str | Path],
     env: Mapping[str, str] | None,
@@ -130,7 +138,7 @@ def _opened(
 ) -> subprocess.Popen[bytes]:
     stdin, stdout, stderr = files
     words = [os.fspath(word) for word in argv]
-    return subprocess.Popen(
+    return _Watched(
         words, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
     )
 

@@ -125,7 +125,7 @@ async def test_whoever_waits_in_line_gets_the_place_that_becomes_free(
         async with aiohttp.ClientSession() as client:
             async with client.post(f"{service.url}api/v1/sessions", json=wish) as refused:
                 assert refused.status == 503
-                assert 1 <= int(refused.headers["Retry-After"]) <= 60
+                assert int(refused.headers["Retry-After"]) >= 1
             # The line outlives the service; the process engine's sessions do not, so there is a place now.
             await service.stop()
             await service.start()
