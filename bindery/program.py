@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ class Program:
             program.stdout = await program._reader(popen.stdout)
             program.stderr = await program._reader(popen.stderr)
         except BaseException:
-            popen.kill()
+            os.killpg(popen.pid, signal.SIGKILL)
             popen.wait()
             program.close()
             raise
@@ -123,13 +124,6 @@ class Program:
         self._popen.terminate()
 
 
-class _Watched(subprocess.Popen[bytes]):
-    """A process whose end the event loop watches: a loop that closes before it is no reason to warn."""
-
-    def __del__(self) -> None:
-        pass
-
-
 def _opened(
     argv: Sequence[str | Path],
     env: Mapping[str, str] | None,
@@ -138,7 +132,7 @@ def _opened(
 ) -> subprocess.Popen[bytes]:
     stdin, stdout, stderr = files
     words = [os.fspath(word) for word in argv]
-    return _Watched(
+    return subprocess.Popen(
         words, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
     )
 

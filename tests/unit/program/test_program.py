@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bindery.program import PIPE, STDOUT, Program
+from tests.support.wait import until
 
 SHELL = Path("/bin/sh")
 
@@ -64,15 +65,19 @@ async def test_no_such_program(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_left_open() -> None:
-    counts = []
-    for _ in range(4):
+    async def run() -> None:
         program = await Program.start([SHELL, "-c", "cat"], stdin=PIPE)
         await program.communicate(b"")
         program.close()
-        await asyncio.sleep(0.01)
-        counts.append(descriptors())
-    # The first one may open what the loop keeps.
-    assert counts[1] == counts[-1]
+
+    at_first = descriptors()
+    await run()
+    # A loop keeps one of its own.
+    await until(lambda: descriptors() <= at_first + 1, what="the first one's pipes are closed")
+    before = descriptors()
+    for _ in range(4):
+        await run()
+    await until(lambda: descriptors() == before, what="all pipes are closed")
 
 
 async def test_an_interrupted_start_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +90,4 @@ async def test_an_interrupted_start_leaves_nothing_running(monkeypatch: pytest.M
     monkeypatch.setattr(Program, "_reader", interrupted)
     with pytest.raises(asyncio.CancelledError):
         await Program.start([SHELL, "-c", "sleep 60"])
-    async with asyncio.timeout(10):
-        while runs(started[0]):
-            await asyncio.sleep(0.01)
+    assert not runs(started[0])
