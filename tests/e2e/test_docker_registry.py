@@ -235,12 +235,18 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }
 
 
-async def test_a_registry_that_fails_in_an_upload_fails_the_build_and_keeps_nothing(
-    service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry, registry: Registry
-) -> None:
+async def known(service: Service, git_server: GitServer) -> tuple[Repository, str]:
+    """A repository that was built, so that its environment is in the registry, and its name."""
     repository, name = fresh(git_server)
     repository.commit({"requirements.txt": "tabulate\n"})
     assert (await build(service, name)).last["phase"] == "ready"
+    return repository, name
+
+
+async def test_a_registry_that_fails_in_an_upload_fails_the_build_and_keeps_nothing(
+    service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry, registry: Registry
+) -> None:
+    repository, name = await known(service, git_server)
     first = await build(frail, name)
     assert "is in the registry: reused" in first.text
     image, _, kept = first.last["image"].rpartition(":")
@@ -261,9 +267,7 @@ async def test_a_registry_that_fails_in_an_upload_fails_the_build_and_keeps_noth
 async def test_a_busy_registry_is_waited_for(
     service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry
 ) -> None:
-    repository, name = fresh(git_server)
-    repository.commit({"requirements.txt": "tabulate\n"})
-    assert (await build(service, name)).last["phase"] == "ready"
+    _repository, name = await known(service, git_server)
     faulty_registry.faults = [RegistryTooBusy(times=2)]
     visit = await build(frail, name)
     assert visit.last["phase"] == "ready", visit.text
@@ -272,9 +276,7 @@ async def test_a_busy_registry_is_waited_for(
 async def test_an_environment_that_cannot_be_pushed_is_kept_and_pushed_the_next_time(
     service: Service, frail: Service, git_server: GitServer, faulty_registry: FaultyRegistry
 ) -> None:
-    repository, name = fresh(git_server)
-    repository.commit({"requirements.txt": "tabulate\n"})
-    assert (await build(service, name)).last["phase"] == "ready"
+    repository, name = await known(service, git_server)
     repository.commit({"requirements.txt": f"tabulate\n# {name}\n"})
     faulty_registry.faults = [RegistryRefusesPush("begin")]
     failed = await build(frail, name)
