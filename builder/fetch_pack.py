@@ -14,6 +14,7 @@ from yarl import URL
 
 from bindery.errors import HostUnreachable, ToolMissing
 from bindery.process import spawned
+from bindery.program import PIPE
 from bindery.settings import MIB, FetchSettings
 from builder import git
 from builder.fetch_limits import TELL_SECONDS, Tell, too_large
@@ -90,7 +91,7 @@ async def _index(pieces: AsyncIterator[memoryview], folder: Path) -> None:
     """Store a pack in a repository, with its index."""
     argv = git.command("index-pack", "--stdin")
     try:
-        async with spawned(argv, env=git.environment(), cwd=folder, stdin=asyncio.subprocess.PIPE) as process:
+        async with spawned(argv, env=git.environment(), cwd=folder, stdin=PIPE) as process:
             assert process.stdin is not None
             async for piece in pieces:
                 # Git ends early where it does not like what it gets; it says why.

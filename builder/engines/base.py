@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bindery.settings import FetchSettings
+from builder.fetch import read_tree
 from builder.plan import Plan, PlanContext
 from builder.tree import Tree
 from db.events import Event
@@ -38,6 +40,10 @@ class BuildJob:
     handover: Handover = field(default_factory=Handover)
     #: The commit's listing, where it was read already.
     tree: Tree | None = None
+
+    async def listing(self, limits: FetchSettings) -> Tree:
+        """The commit's files. Raises what `read_tree` does."""
+        return self.tree or await read_tree(self.repository, self.commit, limits)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from builder.engines.base import BuildJob
 from builder.engines.content import CORE, HOME_FILES, WorkTree, links_left_out, modules_left_empty, origin
 from builder.engines.narration import Say
 from builder.engines.uv import Bench
-from builder.fetch import read_tree
 from builder.git_folder import Fetched, GitFolder
 from builder.tree import SUBMODULE_MODE, SYMLINK_MODE, Tree
 from registry.folder import folder_items
@@ -45,7 +44,7 @@ class CommitContent:
 
     async def parts(self) -> list[Part]:
         """The files and their `.git` folder, such that `git status` is clean; the start script can be run."""
-        tree = self.job.tree or await read_tree(self.job.repository, self.job.commit, self.limits)
+        tree = await self.job.listing(self.limits)
         fetched = await asyncio.to_thread(Fetched.find, self.job.repository, self.job.commit)
         if fetched is None or await asyncio.to_thread(_needs_checkout, tree):
             return await self._checked_out()

@@ -26,7 +26,6 @@ from builder.engines.narration import Say, ago, narrate
 from builder.engines.postbuild import run_post_build
 from builder.engines.server import make_server, server_id
 from builder.engines.uv import Bench, SourceNeeded, Uv, find_uv
-from builder.fetch import read_tree
 from builder.plan import Kind, Plan, PlanContext
 from db.events import Event
 from registry.directory import DirectoryStore, StoredEnvironment, StoredImage, remove_tree, size
@@ -202,7 +201,7 @@ class ProcessEngine:
             await asyncio.to_thread(remove_tree, source)
             await WorkTree(source, job.repository, job.commit, installer.bench).write(job.repo_url)
             return
-        tree = await read_tree(job.repository, job.commit, self._settings.fetch)
+        tree = await job.listing(self._settings.fetch)
         steps = tuple(path for step in plan.installs for path in step.paths)
         await write_files(tree, (*plan.files, *steps), source)
 

@@ -29,7 +29,6 @@ from builder.engines.layered.making import StepFailed
 from builder.engines.layered.runtime import HOME, USER, Runtimes
 from builder.engines.layered.workshop import Workshop, meaning
 from builder.engines.uv import Bench
-from builder.fetch import read_tree
 from builder.inside.hands import OTHER_VERSIONS, SOURCE_NEEDED, UV_FAILED
 from builder.plan import Plan, Source
 
@@ -106,7 +105,7 @@ async def _grown(job: BuildJob, shop: Workshop, runtimes: Runtimes, runtime: str
 
 
 async def _wanted_ground(job: BuildJob, shop: Workshop, runtime: str) -> tuple[Grounds, Ground]:
-    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    tree = await job.listing(shop.settings.fetch)
     wanted = await asyncio.to_thread(wanted_ground, job.plan, tree, runtime)
     return Grounds(shop.cache / "grounds"), wanted
 
@@ -121,7 +120,7 @@ async def build_dockerfile(job: BuildJob, shop: Workshop) -> None:
     plan, context = job.plan, shop.folder / "content"
     await shop.say(f"Building {plan.files[0]}\n")
     await work_tree(job, shop, context).write(job.repo_url)
-    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    tree = await job.listing(shop.settings.fetch)
     text = tree.read(plan.files[0], 1024 * 1024).decode(errors="replace")
     # Strangers' steps get no caches but their own.
     arguments = {**ARGUMENTS, "BUILDKIT_CACHE_MOUNT_NS": plan.environment_key}
@@ -146,7 +145,7 @@ async def _bring_files(job: BuildJob, shop: Workshop, context: Path) -> None:
         executables = [name for name in (plan.post_build, plan.start) if name]
         await work_tree(job, shop, context / "content").write(job.repo_url, executables)
         return
-    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    tree = await job.listing(shop.settings.fetch)
     steps = tuple(path for step in plan.installs for path in step.paths)
     (context / "files").mkdir()
     await write_files(tree, (*plan.files, *steps), context / "files")

@@ -23,7 +23,6 @@ from builder.engines.layered.images import ENVIRONMENTS, LOCK, environment_facts
 from builder.engines.layered.making import StepFailed
 from builder.engines.layered.runtime import HOME, USER, Runtimes
 from builder.engines.layered.workshop import Workshop
-from builder.fetch import read_tree
 from builder.plan import Kind
 
 KINDS = frozenset({Kind.CONDA, Kind.R, Kind.JULIA, Kind.NIX})
@@ -145,7 +144,7 @@ def content_dockerfile(
 
 async def read_steps(job: BuildJob, shop: Workshop) -> LibrarySteps:
     """What the library would do with the job's commit."""
-    return await library_steps(await read_tree(job.repository, job.commit, shop.settings.fetch))
+    return await library_steps(await job.listing(shop.settings.fetch))
 
 
 async def _pack(steps: LibrarySteps, shop: Workshop, runtimes: Runtimes) -> str:
@@ -181,7 +180,7 @@ async def _bring_tree(job: BuildJob, shop: Workshop, context: Path) -> None:
 
 
 async def _bring_early_files(job: BuildJob, shop: Workshop, steps: LibrarySteps, folder: Path) -> None:
-    tree = await read_tree(job.repository, job.commit, shop.settings.fetch)
+    tree = await job.listing(shop.settings.fetch)
     await asyncio.to_thread(folder.mkdir, parents=True)
     await write_files(tree, tuple(steps.early_files), folder)
 
