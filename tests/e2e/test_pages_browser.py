@@ -366,6 +366,8 @@ async def test_following_stops_when_one_reads_back(page: Page, play: Stage) -> N
     await page.goto("/v2/gh/o/r/HEAD")
     play.play("building", "".join(f"line {number}\n" for number in range(500)))
     box, follow = page.get_by_role("log"), page.get_by_role("button", name="Follow")
+    # The box grows with its first lines: only then is it known where its end is.
+    await expect(page.get_by_text("line 499", exact=True)).to_be_attached()
     await box.scroll_into_view_if_needed()
     await expect(page.get_by_text("line 499", exact=True)).to_be_in_viewport()
     await box.hover()
