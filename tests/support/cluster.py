@@ -90,15 +90,14 @@ def cluster_registry() -> str:
     need(bool(host), "a registry's address that the cluster reaches too: BINDERY_TEST_CLUSTER_REGISTRY=host:port")
     folder = cache_folder() / "cluster-registry"
     folder.mkdir(exist_ok=True)
-    using = (folder / "users.lock").open("w")
+    # Never closed: it is held as long as this process lives.
+    using = os.open(folder / "users.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     with _alone(folder):
         # Shared: whoever gets it for itself alone at the end was the last.
         fcntl.flock(using, fcntl.LOCK_SH)
         if not _answers(host):
             _start(folder, host)
-    atexit.register(_leave_registry, folder, using.fileno())
-    # Kept open as long as this process lives.
-    globals().setdefault("_held", []).append(using)
+    atexit.register(_leave_registry, folder, using)
     return host
 
 

@@ -130,15 +130,14 @@ def _own_engine(client: Path) -> Engine:
     folder = cache_folder() / "docker"
     folder.mkdir(exist_ok=True)
     ours = Engine(f"unix://{folder}/docker.sock", client)
-    using = (folder / "users.lock").open("w")
+    # Never closed: it is held as long as this process lives.
+    using = os.open(folder / "users.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     with _locked("docker-start"):
         # Shared: whoever gets it for itself alone at the end was the last.
         fcntl.flock(using, fcntl.LOCK_SH)
         if not answers(ours):
             _start(folder, ours)
-    atexit.register(_leave, folder, using.fileno())
-    # Kept open as long as this process lives.
-    globals().setdefault("_held", []).append(using)
+    atexit.register(_leave, folder, using)
     return ours
 
 
