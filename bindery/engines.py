@@ -223,13 +223,33 @@ async def _docker(settings: Settings) -> AsyncIterator[Engine]:
 
 @contextlib.asynccontextmanager
 async def _kubernetes(settings: Settings) -> AsyncIterator[Engine]:
-    async with workbench(settings) as bench:
+    async with workbench(settings) as bench, _relay(settings):
         from launcher.spawners.kubernetes import KubernetesSpawner
 
         allow_origin = settings.cors_allow_origin
         async with KubernetesSpawner(settings.kubernetes, settings.session, allow_origin=allow_origin) as spawner:
             log.info("kubernetes.found", found=bench.description)
             yield Engine(bench, spawner, lasting=True)
+
+
+@contextlib.asynccontextmanager
+async def _relay(settings: Settings) -> AsyncIterator[None]:
+    """What stands between builds and the registry, where the operator wants that."""
+    chosen = settings.kubernetes.build
+    if not chosen.relay_address:
+        yield
+        return
+    from registry.client import open_transport
+    from registry.permits import Permits
+    from registry.relay import Relay
+
+    location, asked = registry_at(settings)
+    permits = Permits(settings.build_token.secret.get_secret_value())
+    async with (
+        open_transport(asked) as transport,
+        Relay(transport, location.host, permits).listening(chosen.relay_host, chosen.relay_port),
+    ):
+        yield
 
 
 def reaching(settings: Settings) -> dict[str, str]:

@@ -23,6 +23,11 @@ def carries(role: Role) -> bool:
 
 def check(settings: Settings) -> None:
     """Raise `RoleRefused` when the settings do not let a process be a part alone."""
+    secret = settings.build_token.secret.get_secret_value()
+    if settings.kubernetes.build.relay_address and not secret:
+        raise RoleRefused(
+            "The permits of builds need a key that outlasts a process.", hint="Set BINDERY_BUILD_TOKEN__SECRET."
+        )
     if settings.role is Role.ALL:
         return
     if not settings.database.url.get_secret_value():
@@ -34,7 +39,7 @@ def check(settings: Settings) -> None:
             "The process engine builds and runs everything in one process.",
             hint="Use --role all, or the docker or kubernetes engine.",
         )
-    if settings.role is Role.WEB and not settings.build_token.secret.get_secret_value():
+    if settings.role is Role.WEB and not secret:
         raise RoleRefused(
             "Replicas need one key for the tokens of launch pages.", hint="Set BINDERY_BUILD_TOKEN__SECRET."
         )

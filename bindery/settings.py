@@ -287,6 +287,15 @@ class BuildPodSettings(PodSettings):
     keep_seconds: int = Field(
         600, ge=0, description="How long, in seconds, the cluster keeps a Job that has ended and that nobody removed."
     )
+    relay_address: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?$",
+        description="Buildah: host:port by which builds reach this service's workers, which pass on to the registry "
+        "what each build may do, so that its login stays with them; needs build_token.secret. Empty: builds get the "
+        "login.",
+    )
+    relay_host: str = Field("0.0.0.0", description="Address that workers listen on for that.")  # noqa: S104
+    relay_port: int = Field(8586, gt=0, le=65535, description="Port that workers listen on for that.")
 
 
 class KubernetesSettings(_Section):

@@ -238,9 +238,18 @@ async def open_client(
 ) -> AsyncIterator[RegistryClient]:
     """A client that is closed with the block; its logins are those of Docker's config.json if none are given."""
     settings = settings or ClientSettings()
+    async with open_transport(settings, credentials) as transport:
+        yield RegistryClient(transport, settings)
+
+
+@contextlib.asynccontextmanager
+async def open_transport(
+    settings: ClientSettings, credentials: CredentialSource | None = None
+) -> AsyncIterator[Transport]:
+    """Requests alone, for who passes on those of others; see `open_client`."""
     async with Wire.open(settings.wire) as wire:
         authenticator = Authenticator(wire, credentials or DockerConfig())
-        yield RegistryClient(Transport(wire, authenticator, settings.retry), settings)
+        yield Transport(wire, authenticator, settings.retry)
 
 
 def _media_type(answer: Answer) -> str:

@@ -122,6 +122,11 @@ class Location:
         location.repository("x")
         return location
 
+    @property
+    def root(self) -> str:
+        """What the names of its repositories begin with, without a slash at the end."""
+        return f"{self.host}/{self.prefix}" if self.prefix else self.host
+
     def repository(self, name: str) -> Repository:
         """The repository of this name below the prefix."""
         return Repository(self.host, f"{self.prefix}/{name}" if self.prefix else name)

@@ -39,8 +39,7 @@ class Shelf:
     @property
     def prefix(self) -> str:
         """What stands before every image's name."""
-        path = f"{self.location.prefix}/" if self.location.prefix else ""
-        return f"{self.location.host}/{path}"
+        return f"{self.location.root}/"
 
     def environment(self, key: str) -> Reference:
         """The name of an environment in the registry."""

@@ -29,6 +29,7 @@ from builder.engines.shelved_content import Composer, is_composed
 from db.events import Event
 from registry.credentials import CredentialSource, DockerConfig
 from registry.names import Reference
+from registry.permits import Permits
 
 
 class KubernetesEngine(LayeredEngine):
@@ -57,7 +58,8 @@ class KubernetesEngine(LayeredEngine):
         logins = credentials or DockerConfig()
         jobs = Jobs(cluster, settings.kubernetes)
         images = RegistryImages(shelf.client, shelf.location, settings.data_dir / "cache")
-        maker = KubernetesMaker(jobs, images, settings, logins)
+        permits = Permits(settings.build_token.secret.get_secret_value())
+        maker = KubernetesMaker(jobs, images, settings, logins, permits)
         engine = cls(settings, maker, await find_runtimes(maker, settings.build))
         engine.shelf, engine.jobs, engine.credentials = shelf, jobs, logins
         return engine

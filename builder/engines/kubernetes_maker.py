@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from bindery.errors import (
     BinderyError,
@@ -20,19 +21,20 @@ from bindery.errors import (
     RegistryRefused,
     ToolMissing,
 )
-from bindery.settings import Settings
+from bindery.settings import BuildBackEnd, Settings
 from builder.engines import kubernetes_status as status
 from builder.engines.base import Handover
 from builder.engines.job_context import upload_context
 from builder.engines.kubernetes_follow import Follower, Limits
-from builder.engines.kubernetes_job import Parcel, job_name
+from builder.engines.kubernetes_job import NET_SECONDS, Parcel, job_name
 from builder.engines.kubernetes_jobs import Jobs
 from builder.engines.layered.making import Image, Recipe, StepFailed
 from builder.engines.registry_images import RegistryImages
 from builder.job.order import Order
 from builder.job.records import Reason, Verdict
-from registry.credentials import CredentialSource
+from registry.credentials import Credential, CredentialSource
 from registry.names import Reference
+from registry.permits import Permit, Permits
 
 CONTEXTS = "bindery/context"
 CACHES = "bindery-cache"
@@ -48,6 +50,7 @@ class KubernetesMaker:
     images: RegistryImages
     settings: Settings
     credentials: CredentialSource
+    permits: Permits
     build_id: str = ""
     told: Mapping[str, int] = field(default_factory=dict)
     handover: Handover = field(default_factory=Handover)
@@ -96,7 +99,7 @@ class KubernetesMaker:
                 if not await self.jobs.adopt(name, self.build_id):
                     if (files := await self._made_already(recipe)) is not None:
                         return files
-                    await self._make(name, recipe, timeout_seconds)
+                    await self._make(name, recipe, text, timeout_seconds)
                     told = 0
                 verdict = await self._follower(name, on_line, told).follow()
             if verdict is not None:
@@ -135,11 +138,10 @@ class KubernetesMaker:
         found = {path: await self.read_file(recipe.tag, path) for path in recipe.reads}
         return {path: data for path, data in found.items() if data is not None}
 
-    async def _make(self, name: str, recipe: Recipe, timeout_seconds: float) -> None:
+    async def _make(self, name: str, recipe: Recipe, text: str, timeout_seconds: float) -> None:
         context = Reference.parse(self._context(name))
         await upload_context(self.images.client, context, recipe.dockerfile, recipe.context)
         chosen = self.settings.kubernetes.build
-        target = Reference.parse(recipe.tag)
         order = Order(
             context=str(context),
             target=recipe.tag,
@@ -152,24 +154,29 @@ class KubernetesMaker:
             headings=recipe.headings,
             cache=self._cache(recipe.cache),
             timeout_seconds=timeout_seconds,
+            relay=self._relay,
+            location=self.images.location.root,
         )
         secrets = {key: await asyncio.to_thread(path.read_bytes) for key, path in recipe.secrets.items()}
         bundle = self.settings.build.ca_bundle
         authorities = None if bundle is None else await asyncio.to_thread(bundle.read_bytes)
-        parcel = Parcel(order, await self._logins(target), secrets, authorities)
+        parcel = Parcel(order, await self._logins(order, _bases(recipe, text)), secrets, authorities)
         await self.jobs.make(name, self.build_id, parcel)
 
-    async def _logins(self, target: Reference) -> bytes | None:
-        """A Docker config.json with nothing but the login for the image's own registry."""
-        found = await self.credentials.find(target.repository)
-        if found is None:
-            return None
-        if found.identity_token is not None:
-            entry = {"identitytoken": found.identity_token.get_secret_value(), "username": found.username}
-        else:
-            pair = f"{found.username}:{found.password.get_secret_value()}"
-            entry = {"auth": base64.b64encode(pair.encode()).decode()}
-        return json.dumps({"auths": {target.repository.host: entry}}).encode()
+    async def _logins(self, order: Order, bases: Collection[str]) -> bytes | None:
+        """A Docker config.json with the build's permit for the relay, or else the login for its images' registry."""
+        if order.relay:
+            token = self.permits.issue(_permit(order, bases), order.timeout_seconds + NET_SECONDS)
+            return _config(order.relay, Credential("build", SecretStr(token)))
+        repository = Reference.parse(order.target).repository
+        found = await self.credentials.find(repository)
+        return None if found is None else _config(repository.host, found)
+
+    @property
+    def _relay(self) -> str:
+        """Where builds reach the relay, if they use it: BuildKit and Docker reach registries from elsewhere."""
+        chosen = self.settings.kubernetes.build
+        return chosen.relay_address if chosen.back_end is BuildBackEnd.BUILDAH else ""
 
     def _context(self, job: str) -> str:
         return self.name(CONTEXTS, f"{self.jobs.contexts}{job}")
@@ -183,6 +190,8 @@ class KubernetesMaker:
         hosts = list(self.settings.registry.plain_http_hosts)
         if self.settings.registry.url.startswith("http://"):
             hosts.append(urlsplit(self.settings.registry.url).netloc)
+        if self._relay:
+            hosts.append(self._relay)
         return tuple(dict.fromkeys(hosts))
 
     async def _leave(self, name: str) -> None:
@@ -190,6 +199,31 @@ class KubernetesMaker:
         await self.jobs.release(name, self.build_id)
         with contextlib.suppress(BinderyError):
             await self.images.untag(self._context(name))
+
+
+def _bases(recipe: Recipe, dockerfile: str) -> list[str]:
+    """The images that a Dockerfile of ours begins with; what a repository's own names is not for us to permit."""
+    words = (line.split() for line in dockerfile.splitlines())
+    return [] if recipe.cache else [line[1] for line in words if len(line) > 1 and line[0] == "FROM"]
+
+
+def _permit(order: Order, bases: Collection[str]) -> Permit:
+    """What a build needs: to write its image and its cache, to read its context and what it is built on."""
+    own = order.target, order.cache
+    read = [name for name in (order.context, *bases) if name.startswith(f"{order.location}/")]
+    return Permit(
+        frozenset(Reference.parse(name).repository.path for name in own if name),
+        frozenset(Reference.parse(name).repository.path for name in read),
+    )
+
+
+def _config(host: str, login: Credential) -> bytes:
+    """A Docker config.json with nothing but this login."""
+    if login.identity_token is not None:
+        entry = {"identitytoken": login.identity_token.get_secret_value(), "username": login.username}
+    else:
+        entry = {"auth": login.basic().partition(" ")[2]}
+    return json.dumps({"auths": {host: entry}}).encode()
 
 
 def _files(verdict: Verdict) -> Mapping[str, bytes]:

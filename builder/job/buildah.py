@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,7 +35,7 @@ class Buildah:
 
     async def build(self, order: Order, site: Site, say: Say) -> None:
         """See `BackEnd`. A build of the same image by a Job before it is there no more."""
-        await asyncio.to_thread(_write_registries, site.work, order.plain_http)
+        await asyncio.to_thread(_write_registries, site.work, order)
         driver = await self._driver(site)
         await self._clear(site)
         if driver != "overlay":
@@ -74,11 +74,9 @@ class Buildah:
 
     async def push(self, order: Order, site: Site, say: Say) -> None:
         """See `BackEnd`."""
-        ended = Finished(1)
+        ended, place = Finished(1), f"docker://{order.reached(order.target)}"
         for _ in range(_PUSH_ATTEMPTS):
-            ended = await self._ask(
-                site, "push", "--quiet", *_logins(site), order.target, f"docker://{order.target}", seconds=_PUSH_SECONDS
-            )
+            ended = await self._ask(site, "push", "--quiet", *_logins(site), order.target, place, seconds=_PUSH_SECONDS)
             if ended.returncode == 0:
                 return
         raise PushFailed(ended.stderr.decode(errors="replace").strip())
@@ -133,10 +131,13 @@ def storage_settings(work: Path, layers: Path, driver: str) -> str:
     return f'[storage]\ndriver = "{driver}"\n{places}'
 
 
-def registry_settings(plain_http: Sequence[str]) -> str:
-    """Which registries are spoken to without TLS, and where short names lead."""
-    tables = (f'\n[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in plain_http)
-    return _REGISTRIES + "".join(tables)
+def registry_settings(order: Order) -> str:
+    """Which registries are spoken to without TLS, where short names lead, and where those of our own images do."""
+    tables = [f'location = "{host}"\ninsecure = true\n' for host in order.plain_http]
+    if order.relay:
+        place = order.reached(f"{order.location}/").rstrip("/")
+        tables.append(f'prefix = "{order.location}"\nlocation = "{place}"\ninsecure = true\n')
+    return _REGISTRIES + "".join(f"\n[[registry]]\n{table}" for table in tables)
 
 
 def build_words(order: Order, site: Site) -> list[str]:
@@ -155,7 +156,8 @@ def build_words(order: Order, site: Site) -> list[str]:
     words += _logins(site)
     words += _BOUNDS
     if order.cache:
-        words += ["--layers", "--cache-from", order.cache, "--cache-to", order.cache]
+        cache = order.reached(order.cache)
+        words += ["--layers", "--cache-from", cache, "--cache-to", cache]
     else:
         words += ["--layers=false"]
     words += _options("--secret", (f"id={name},src={path}" for name, path in site.secrets.items()))
@@ -174,7 +176,7 @@ def _logins(site: Site) -> list[str]:
     return ["--authfile", str(path)] if path.exists() else []
 
 
-def _write_registries(work: Path, plain_http: Sequence[str]) -> None:
+def _write_registries(work: Path, order: Order) -> None:
     for name in ("run", "tmp"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    (work / "registries.conf").write_text(registry_settings(plain_http), encoding="utf-8")
+    (work / "registries.conf").write_text(registry_settings(order), encoding="utf-8")

@@ -27,7 +27,8 @@ class Order:
 
     `context` is the reference of the archive, `target` what is pushed, `reads` are files of the image to tell of.
     `cache` names a repository of the registry for layers of earlier builds; "" uses none. `address` is where a
-    BuildKit daemon or a Docker Engine listens.
+    BuildKit daemon or a Docker Engine listens. `relay` is the host by which the Job reaches the registry of its images,
+    whose names begin with `location`; "" is the registry itself.
     """
 
     context: str
@@ -41,6 +42,12 @@ class Order:
     cache: str = ""
     headings: bool = False
     timeout_seconds: float = 3600.0
+    relay: str = ""
+    location: str = ""
+
+    def reached(self, name: str) -> str:
+        """The name by which the Job reaches an image of that registry."""
+        return f"{self.relay}/{name.partition('/')[2]}" if self.relay else name
 
     def to_json(self) -> str:
         """The order as one JSON object."""

@@ -106,7 +106,7 @@ async def _bring_context(order: Order, folder: Path, work: Path) -> None:
     authorities = folder / AUTHORITIES
     bundle = authorities if await asyncio.to_thread(authorities.exists) else None
     settings = ClientSettings.of(plain_http=order.plain_http, ca_bundle=bundle)
-    reference = Reference.parse(order.context)
+    reference = Reference.parse(order.reached(order.context))
     logins = DockerConfig({"DOCKER_CONFIG": str(folder)})
     path = work / "context.tar.gz"
     async with open_client(settings, logins) as client:

@@ -280,9 +280,38 @@ class TestNetwork:
         assert "namespaceSelector" not in source
         assert source["podSelector"]["matchExpressions"][0]["values"] == ["web", "worker", "proxy"]
 
-    def test_builds_reach_the_registry_besides(self, policies: dict[str, Any]) -> None:
-        assert {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]} in policies["build"]["egress"]
+    def test_builds_reach_the_registry_through_the_workers(self, policies: dict[str, Any]) -> None:
+        _, _, relay = policies["build"]["egress"]
+        assert relay["ports"] == [{"port": 8586}]
+        (worker,) = relay["to"]
+        assert worker["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "worker"
         assert "ingress" not in policies["build"]
+        _, coming = policies["service"]["ingress"]
+        assert coming["ports"] == [{"port": 8586}]
+        (build,) = coming["from"]
+        assert build["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "build"
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"builder": {"relay": {"enabled": False}}},
+            {"settings": {"kubernetes": {"build": {"back_end": "buildkit", "address": "tcp://buildkitd:1234"}}}},
+        ],
+    )
+    def test_without_it_builds_reach_the_registry_themselves(self, values: dict[str, Any]) -> None:
+        manifests = render({**EVERYTHING, **values})
+        build = one(manifests, "NetworkPolicy", "b-bindery-build")["spec"]
+        assert {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]} in build["egress"]
+        assert len(one(manifests, "NetworkPolicy", "b-bindery-service")["spec"]["ingress"]) == 1
+        assert "8586" not in json.dumps(manifests)
+
+    def test_builds_are_told_where_the_workers_are(self) -> None:
+        manifests = render({})
+        told = json.loads(one(manifests, "ConfigMap", "b-bindery")["data"]["BINDERY_KUBERNETES"])
+        assert told["build"]["relay_address"] == "b-bindery-worker.binder.svc:8586"
+        ports = one(manifests, "Service", "b-bindery-worker")["spec"]["ports"]
+        assert {"name": "relay", "port": 8586, "targetPort": "relay"} in ports
+        assert len(one(manifests, "Service", "b-bindery-web")["spec"]["ports"]) == 1
 
     def test_a_database_of_ours_is_ours_alone(self) -> None:
         spec = one(render(TRIAL), "NetworkPolicy", "b-bindery-postgresql")["spec"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,9 +237,18 @@ class TestBackEnds:
         assert words[words.index("--cache-to") + 1] == words[words.index("--cache-from") + 1] == "r/cache"
 
     def test_only_named_registries_are_spoken_to_in_the_clear(self) -> None:
-        text = buildah.registry_settings(["10.0.0.1:5000"])
+        text = buildah.registry_settings(replace(ORDER, plain_http=("10.0.0.1:5000",)))
         assert 'location = "10.0.0.1:5000"\ninsecure = true' in text
-        assert "insecure" not in buildah.registry_settings([])
+        assert "insecure" not in buildah.registry_settings(replace(ORDER, plain_http=()))
+
+    def test_images_of_ours_are_reached_through_the_relay(self) -> None:
+        order = replace(ORDER, target="r.io/team/i:1", cache="r.io/team/c", relay="relay:8586", location="r.io/team")
+        read = tomllib.loads(buildah.registry_settings(order))["registry"]
+        assert {"prefix": "r.io/team", "location": "relay:8586/team", "insecure": True} in read
+        words = buildah.build_words(order, self.SITE)
+        assert words[words.index("--cache-to") + 1] == "relay:8586/team/c"
+        assert words[words.index("--tag") + 1] == "r.io/team/i:1"
+        assert order.reached(order.target) == "relay:8586/team/i:1"
 
     def test_buildkits_command_line(self) -> None:
         order = Order(

@@ -17,6 +17,7 @@ SHARED = {"database": {"url": "postgresql://h/d"}, "engine": "docker"}
         ({"role": "worker", "engine": "docker"}, "BINDERY_DATABASE__URL"),
         ({**SHARED, "role": "worker", "engine": "process"}, "--role all"),
         ({**SHARED, "role": "web"}, "BINDERY_BUILD_TOKEN__SECRET"),
+        ({"kubernetes": {"build": {"relay_address": "relay:8586"}}}, "BINDERY_BUILD_TOKEN__SECRET"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_cure(given: dict[str, object], cure: str) -> None:

@@ -50,12 +50,21 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 
 {{/* All settings of the service, as JSON by section: what the chart knows, and .Values.settings over it. */}}
+{{/* Whether builds reach the registry through the workers. BuildKit and Docker reach it from elsewhere. */}}
+{{- define "bindery.relayed" -}}
+{{- $build := dig "kubernetes" "build" (dict) (deepCopy .Values.settings) }}
+{{- and .Values.builder.relay.enabled (eq (default "buildah" $build.back_end) "buildah") }}
+{{- end }}
+
 {{- define "bindery.settings" -}}
 {{- $pull := list }}
 {{- range .Values.imagePullSecrets }}{{ $pull = append $pull .name }}{{ end }}
 {{- if .Values.registry.existingSecret }}{{ $pull = append $pull .Values.registry.existingSecret }}{{ end }}
 {{- $session := dict "image_pull_secrets" $pull }}
 {{- $build := dict "image_pull_secrets" $pull "image" (required "builder.image is needed: the image made of helm/images/builder" .Values.builder.image) }}
+{{- if eq (include "bindery.relayed" .) "true" }}
+{{- $_ := set $build "relay_address" (printf "%s-worker.%s.svc:8586" (include "bindery.fullname" .) .Release.Namespace) }}
+{{- end }}
 {{- if .Values.priorityClasses.create }}
 {{- $_ := set $session "priority_class" (printf "%s-session" (include "bindery.fullname" .)) }}
 {{- $_ := set $build "priority_class" (printf "%s-build" (include "bindery.fullname" .)) }}

@@ -47,6 +47,10 @@ spec:
       ports:
         - name: http
           containerPort: 8585
+        {{- if and (eq .role "worker") (eq (include "bindery.relayed" $root) "true") }}
+        - name: relay
+          containerPort: 8586
+        {{- end }}
       startupProbe:
         httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
         periodSeconds: 2

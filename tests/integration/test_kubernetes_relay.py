@@ -1,0 +1,124 @@
+"""Builds in a real cluster that reach their registry through the relay alone: its login never leaves the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bindery.cluster import Cluster
+from bindery.errors import InstallFailed
+from bindery.settings import BuildSettings, BuildTokenSettings, RegistrySettings, Settings
+from builder.engines.docker_registry import Shelf
+from builder.engines.kubernetes import KubernetesEngine
+from registry.client import ClientSettings, open_client, open_transport
+from registry.credentials import DockerConfig
+from registry.names import Location, Reference
+from registry.permits import Permits
+from registry.relay import Relay
+from tests.contract.test_environment_builder import drain, planned
+from tests.support import cluster_builds
+from tests.support.cluster import cluster, cluster_registry
+from tests.support.images import layer_of, push_image
+from tests.support.registry import PASSWORD, Registry, docker_config, running_registry
+from tests.support.wait import until
+
+SECRET = "a secret of tests that is long enough"
+INSTANCE = "relayed"
+BUILD_SECONDS = 240.0
+
+
+@dataclass
+class Place:
+    """An engine whose registry answers on this machine's loopback, with a login, where no pod reaches it."""
+
+    engine: KubernetesEngine
+    registry: Registry
+    relay: str
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    reached = cluster_registry().partition(":")[0]
+    async with contextlib.AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(running_registry(tmp_path, "basic"))
+        location, logins = Location(registry.host, "team"), DockerConfig(docker_config(tmp_path / "a", [registry.host]))
+        asked = ClientSettings.of(location, plain_http=[cluster_registry()])
+        transport = await stack.enter_async_context(open_transport(asked, logins))
+        relay = Relay(transport, registry.host, Permits(SECRET))
+        port = await stack.enter_async_context(relay.listening(reached, 0))
+        chosen = Settings(
+            data_dir=tmp_path / "data",
+            build=BuildSettings(os_image=cluster_builds.os_image()),
+            kubernetes=cluster().settings(
+                instance=INSTANCE, build=cluster_builds.pods(relay_address=f"{reached}:{port}")
+            ),
+            registry=RegistrySettings(url=f"{registry.host}/team", plain_http_hosts=(cluster_registry(),)),
+            build_token=BuildTokenSettings(secret=SecretStr(SECRET)),
+        )
+        api = await stack.enter_async_context(Cluster(chosen.kubernetes))
+        client = await stack.enter_async_context(open_client(asked, logins))
+        engine = await KubernetesEngine.open(chosen, api, Shelf(client, location), logins)
+        yield Place(engine, registry, f"{reached}:{port}")
+        await engine.reap(())
+
+
+async def test_an_environment_and_its_steps_are_built_pulled_and_pushed(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    files = {"requirements.txt": "six==1.17.0\n", "postBuild": "#!/bin/sh\npython -c 'import six' && echo it works\n"}
+    job = await planned(place.engine, tmp_path / "repository", files)
+    said = await drain(place.engine.environment(job)) + await drain(place.engine.image(job))
+    assert "it works\n" in said
+    assert await place.engine.has_image(job.image)
+
+
+async def test_a_repositorys_own_dockerfile_has_a_permit_for_its_image_and_cache_alone(
+    place: Place, tmp_path: Path
+) -> None:
+    text = f"FROM {cluster_builds.os_image()}\nRUN echo {os.getpid()}\n"
+    (tmp_path / "repository").mkdir()
+    job = await planned(place.engine, tmp_path / "repository", {"Dockerfile": text})
+    building = asyncio.create_task(drain(place.engine.environment(job)))
+    config: list[dict[str, object]] = []
+
+    async def known() -> bool:
+        config[:] = [json.loads(data) for data in await _logins(place.engine)]
+        return bool(config)
+
+    await until(known, BUILD_SECONDS, "the Job has its Secret")
+    await building
+    (auths,) = (found["auths"] for found in config)
+    assert isinstance(auths, dict)
+    assert list(auths) == [place.relay]
+    token = base64.b64decode(auths[place.relay]["auth"]).decode().partition(":")[2]
+    permit = Permits(SECRET).read(token)
+    assert PASSWORD not in json.dumps(config)
+    assert {path.partition("/")[0] for path in permit.pushes} == {"team"}
+    assert len(permit.pushes) == 2
+    assert permit.pulls == {"team/bindery-context"}
+    await drain(place.engine.image(job))
+    assert await place.engine.has_image(job.image)
+
+
+async def test_anothers_image_is_no_base(place: Place, tmp_path: Path) -> None:
+    other = Reference.parse(f"{place.registry.host}/team/private:1")
+    await push_image(place.engine.shelf.client, other, [layer_of(tmp_path, "private", {"a": "secret"})])
+    (tmp_path / "repository").mkdir()
+    job = await planned(place.engine, tmp_path / "repository", {"Dockerfile": f"FROM {other}\nRUN true\n"})
+    with pytest.raises(InstallFailed, match="denied: This build has no permit to read team/private"):
+        await drain(place.engine.environment(job))
+
+
+async def _logins(engine: KubernetesEngine) -> list[bytes]:
+    api = engine.jobs.cluster
+    query = {"labelSelector": f"app.kubernetes.io/instance={INSTANCE}"}
+    found = (await api.ask("GET", api.path("secrets"), query=query))["items"]
+    return [base64.b64decode(item["data"]["config.json"]) for item in found if "config.json" in item["data"]]
