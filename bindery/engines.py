@@ -162,11 +162,11 @@ async def _shelf(settings: Settings) -> AsyncIterator[Shelf | None]:
         return
     from builder.engines.docker_registry import Shelf
     from registry.client import open_client
-    from registry.compression import Compression, compressor
+    from registry.compression import Compression, packer
 
     location, asked = registry_at(settings)
     # Whoever lacks the compressor hears of it at the start.
-    compressor(Compression(settings.registry.compression))
+    packer(Compression(settings.registry.compression))
     async with open_client(asked) as client:
         yield Shelf(client, location, Compression(settings.registry.compression))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from bindery.errors import LayerRefused
-from registry.compression import Compression, compressor
+from registry.compression import Compression, Deflated, packer
 from registry.manifests import Descriptor
 from registry.tar import END, Kind, header, padding
 
@@ -23,14 +23,16 @@ _PIECE_BYTES = 512 * 1024
 
 #: Told a size.
 Grew = Callable[[int], None]
+#: A piece of content; one that is compressed already need not be again.
+Piece = bytes | Deflated
 
 
 @dataclass(frozen=True)
 class Item:
     """A file, folder or link of a layer. `path` is relative, with `/` as separator; "" is the prefix itself.
 
-    `read` gives the `size` bytes of a file in pieces; `target` is what a link says, whether or not it leads anywhere;
-    `later` are seconds after the time that all items have.
+    `read` gives the `size` bytes of a file in pieces, all or none of them `Deflated`; `target` is what a link says,
+    whether or not it leads anywhere; `later` are seconds after the time that all items have.
     """
 
     path: bytes
@@ -38,7 +40,7 @@ class Item:
     mode: int = 0o755
     size: int = 0
     target: bytes = b""
-    read: Callable[[], Iterable[bytes]] = tuple
+    read: Callable[[], Iterable[Piece]] = tuple
     later: int = 0
 
 
@@ -106,7 +108,7 @@ def write_layer(
 ) -> Layer:
     """Write a layer to a new file.
 
-    - The same files give the same bytes, on every machine with the same compressor; the same `diff_id` everywhere.
+    - The same files give the same `diff_id` everywhere; kept in the same way, the same bytes with the same compressor.
     - Names that lead out of the prefix, or mean something else to engines, raise `LayerRefused`.
     - Memory does not grow with the files. After an error there is no file.
     - `grew` is told how many bytes the file has whenever there are more.
@@ -123,20 +125,22 @@ def write_layer(
 def _write(
     parts: Sequence[Part], path: Path, file: IO[bytes], settings: LayerSettings, stop: threading.Event, grew: Grew
 ) -> Layer:
-    packer, whole, packed = compressor(settings.compression), hashlib.sha256(), hashlib.sha256()
+    taking, whole, packed = packer(settings.compression), hashlib.sha256(), hashlib.sha256()
     tar_size = size = 0
     for piece in _gathered(itertools.chain.from_iterable(_tar(part, settings) for part in parts)):
         if stop.is_set():
             raise LayerRefused("Somebody stopped the making of this layer.")
-        tar_size += len(piece)
+        plain = _plain(piece)
+        tar_size += len(plain)
         if tar_size > settings.max_bytes:
             raise LayerRefused(f"The files are over the limit of {settings.max_bytes} bytes for one layer.")
-        whole.update(piece)
-        if more := _put(file, packer.compress(piece), packed):
+        whole.update(plain)
+        ready = taking.adopt(piece) if isinstance(piece, Deflated) else taking.compress(piece)
+        if more := _put(file, ready, packed):
             size += more
             grew(size)
     whole.update(END)
-    size += _put(file, packer.compress(END) + packer.flush(), packed)
+    size += _put(file, taking.compress(END) + taking.flush(), packed)
     grew(size)
     return Layer(
         path=path,
@@ -155,20 +159,27 @@ def _put(file: IO[bytes], data: bytes, digest: hashlib._Hash) -> int:
     return len(data)
 
 
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in larger pieces: many small files cost little then."""
-    held, size = [], 0
+def _plain(piece: Piece) -> bytes:
+    return piece.plain if isinstance(piece, Deflated) else piece
+
+
+def _gathered(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same content in larger pieces: many small files cost little then."""
+    held, size = list[bytes](), 0
     for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= _PIECE_BYTES:
+        if not isinstance(piece, Deflated):
+            held.append(piece)
+            size += len(piece)
+        if held and (size >= _PIECE_BYTES or isinstance(piece, Deflated)):
             yield b"".join(held)
             held, size = [], 0
+        if isinstance(piece, Deflated):
+            yield piece
     if held:
         yield b"".join(held)
 
 
-def _tar(part: Part, settings: LayerSettings) -> Iterator[bytes]:
+def _tar(part: Part, settings: LayerSettings) -> Iterator[Piece]:
     prefix = part.prefix.strip("/").encode()
     if prefix:
         _check(prefix)
@@ -190,11 +201,11 @@ def _tar(part: Part, settings: LayerSettings) -> Iterator[bytes]:
             yield from _content(item)
 
 
-def _content(item: Item) -> Iterator[bytes]:
+def _content(item: Item) -> Iterator[Piece]:
     """A file's bytes, which must be as many as its header says."""
     left = item.size
     for piece in item.read():
-        left -= len(piece)
+        left -= len(_plain(piece))
         if left < 0:
             break
         yield piece

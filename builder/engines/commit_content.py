@@ -78,7 +78,7 @@ class CommitContent:
         config = {"core": core, 'remote "origin"': origin(job.repo_url)}
         exclude = "".join(f"{name}\n" for name in HOME_FILES)
         return [
-            Part(self.folder, GitTree(command, git.environment("file"), files)),
+            Part(self.folder, GitTree(command, git.environment("file"), files, pack=fetched.pack)),
             Part(f"{self.folder}/.git", GitFolder(fetched, job.commit, entries, left_out, config, exclude)),
         ]
 

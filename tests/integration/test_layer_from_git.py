@@ -26,7 +26,7 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(folder)
 
 
-def _tree(repository: Repository, object_id: str, seconds: float = 60) -> GitTree:
+def listed_tree(repository: Repository, object_id: str, seconds: float = 60) -> GitTree:
     command = safe_git.command(f"--git-dir={repository.folder / '.git'}")
     listing = ["git", "ls-tree", "-r", "-l", "-z", object_id]
     rows = subprocess.run(listing, cwd=repository.folder, check=True, capture_output=True).stdout.split(b"\0")[:-1]
@@ -71,7 +71,7 @@ def test_it_is_the_same_layer_as_that_of_the_work_tree(repository: Repository, t
     commit = repository.commit(files)
     old = os.umask(0o022)
     try:
-        from_tree = write_layer([Part("home/x", _tree(repository, commit))], tmp_path / "1", LayerSettings())
+        from_tree = write_layer([Part("home/x", listed_tree(repository, commit))], tmp_path / "1", LayerSettings())
         checkout = folder_items(repository.folder, lambda path: path == b".git")
         from_folder = write_layer([Part("home/x", checkout)], tmp_path / "2", LayerSettings())
     finally:
@@ -83,7 +83,7 @@ def test_it_is_the_same_layer_as_that_of_the_work_tree(repository: Repository, t
 
 def test_a_submodule_is_an_empty_folder(repository: Repository, tmp_path: Path) -> None:
     tree = _mktree(repository, b"160000 commit " + b"1" * 40 + b"\tmodule\0")
-    write_layer([Part("", _tree(repository, tree))], tmp_path / "layer", LayerSettings())
+    write_layer([Part("", listed_tree(repository, tree))], tmp_path / "layer", LayerSettings())
     with tarfile.open(tmp_path / "layer") as tar:
         assert [(member.name, member.isdir()) for member in tar.getmembers()] == [("module", True)]
 
@@ -96,7 +96,7 @@ def test_names_that_git_would_not_check_out_are_refused(repository: Repository, 
     for listing in (b"100644 blob " + blob + b"\t" + name + b"\0", b"040000 tree " + subtree + b"\t" + name + b"\0"):
         tree = _mktree(repository, listing)
         with pytest.raises(LayerRefused):
-            write_layer([Part("home", _tree(repository, tree))], tmp_path / "layer", LayerSettings())
+            write_layer([Part("home", listed_tree(repository, tree))], tmp_path / "layer", LayerSettings())
         assert not (tmp_path / "layer").exists()
 
 
@@ -105,12 +105,12 @@ def test_a_link_with_files_below_it_is_refused(repository: Repository, tmp_path:
     subtree = _mktree(repository, b"100644 blob " + blob + b"\tpasswd\0").encode()
     tree = _mktree(repository, b"120000 blob " + link + b"\tx\0" + b"040000 tree " + subtree + b"\tx\0")
     with pytest.raises(LayerRefused):
-        write_layer([Part("home", _tree(repository, tree))], tmp_path / "layer", LayerSettings())
+        write_layer([Part("home", listed_tree(repository, tree))], tmp_path / "layer", LayerSettings())
 
 
 def test_an_object_that_is_missing_is_named(repository: Repository, tmp_path: Path) -> None:
     tree = _mktree(repository, b"100644 blob " + (blob := _blob(repository, b"gone").encode()) + b"\tfile\0")
-    listed, place = _tree(repository, tree), blob.decode()
+    listed, place = listed_tree(repository, tree), blob.decode()
     (repository.folder / ".git" / "objects" / place[:2] / place[2:]).unlink()
     with pytest.raises(LayerRefused, match=place):
         write_layer([Part("", listed)], tmp_path / "layer", LayerSettings())
@@ -123,6 +123,6 @@ def test_git_has_a_time_limit(repository: Repository, tmp_path: Path) -> None:
         f'#!/bin/sh\ncase "$*" in *cat-file*) exec sleep 60;; esac\nexec git -C {repository.folder} "$@"\n'
     )
     program.chmod(0o755)
-    tree = replace(_tree(repository, commit, 0.5), command=[str(program)])
+    tree = replace(listed_tree(repository, commit, 0.5), command=[str(program)])
     with pytest.raises(LayerRefused):
         write_layer([Part("", tree)], tmp_path / "layer", LayerSettings())
