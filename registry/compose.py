@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,25 @@ async def put_on(
     - The manifest is written last: whatever fails before, the target's tag is what it was.
     - Asking again with the same inputs sends nothing twice and gives the same digest.
     """
-    config = BytesSource(_encoded(_changed(base.configuration, layers, changes)))
+    config = _config(base, layers, changes)
     composed = _manifest(base.manifest, config, layers)
     sources: list[Source] = [*map(_source, layers), config]
     new = await _together([client.upload(target.repository, source) for source in sources])
     sent = sum(source.size for source, is_new in zip(sources, new, strict=True) if is_new)
     digest = await client.put_manifest(target, composed)
     return Composed(target, digest, config.digest, composed.size, sent + len(composed.raw))
+
+
+async def put_config(
+    client: RegistryClient, base: Base, target: Reference, layers: Sequence[Layer], changes: ConfigChanges
+) -> int:
+    """Send, of what `put_on` sends, the configuration, and say how many bytes that are; layers may be on the way."""
+    config = _config(base, layers, changes)
+    return config.size if await client.upload(target.repository, config) else 0
+
+
+def _config(base: Base, layers: Sequence[Layer], changes: ConfigChanges) -> BytesSource:
+    return BytesSource(_encoded(_changed(base.configuration, layers, changes)))
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -129,11 +141,17 @@ async def _together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 
 async def make_and_send(
-    client: RegistryClient, target: Repository, parts: Sequence[Part], path: Path, settings: LayerSettings
-) -> tuple[Layer, bool]:
-    """Make a layer, and send what there is of it meanwhile; and whether all of it is there.
+    client: RegistryClient,
+    target: Repository,
+    parts: Sequence[Part],
+    path: Path,
+    settings: LayerSettings,
+    beside: Callable[[Layer], Awaitable[int]] | None = None,
+) -> tuple[Layer, int]:
+    """Make a layer, and send what there is of it meanwhile; and how many bytes were sent, none where that failed.
 
-    What is not is sent by `put_on`.
+    What is not there then is sent by `put_on`. What is sent `beside`, by who says how many bytes that are, begins once
+    the layer is made, while the rest of it is on the way.
     """
     growing = Growing(path)
     try:
@@ -141,9 +159,10 @@ async def make_and_send(
             making = group.create_task(growing.made(lambda grew: make_layer(parts, path, settings, grew)))
             source = group.create_task(_made(making))
             sending = group.create_task(client.upload_growing(target, growing, source))
+            more = 0 if beside is None else await beside(await making)
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return making.result(), sending.result()
+    return making.result(), more + (making.result().size if sending.result() else 0)
 
 
 async def _made(making: asyncio.Task[Layer]) -> Source:

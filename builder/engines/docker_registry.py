@@ -11,9 +11,9 @@ from bindery.errors import ImageNotFound, RegistryRefused
 from builder.engines.docker_cli import Docker
 from builder.engines.registry_images import architecture
 from registry.client import RegistryClient
-from registry.compose import Composed, ConfigChanges, bring_base, make_and_send, put_on
+from registry.compose import Composed, ConfigChanges, bring_base, make_and_send, put_config, put_on
 from registry.compression import Compression
-from registry.layer import LayerSettings, Part
+from registry.layer import Layer, LayerSettings, Part
 from registry.names import Location, Reference
 
 #: How long pushing an image may take, in seconds.
@@ -91,10 +91,16 @@ class Shelf:
             async with asyncio.TaskGroup() as group:
                 base = group.create_task(bring_base(self.client, self.environment(key), target, architecture()))
                 settings = LayerSettings(compression=self.compression)
-                made = group.create_task(make_and_send(self.client, target.repository, content, path, settings))
+
+                async def configured(layer: Layer) -> int:
+                    return await put_config(self.client, await base, target, [layer], changes)
+
+                made = group.create_task(
+                    make_and_send(self.client, target.repository, content, path, settings, configured)
+                )
             layer, sent = made.result()
             done = await put_on(self.client, base.result(), target, [layer], changes)
-            return replace(done, uploaded=done.uploaded + layer.size) if sent else done
+            return replace(done, uploaded=done.uploaded + sent)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bindery.errors import LayerRefused, RegistryUnreachable
+from bindery.errors import LayerRefused, RegistryRefused, RegistryUnreachable
 from registry.client import open_client
-from registry.compose import ConfigChanges, bring_base, make_and_send, put_on
+from registry.compose import ConfigChanges, bring_base, make_and_send, put_config, put_on
 from registry.growing import Growing
-from registry.layer import Item, LayerSettings, Part
+from registry.layer import Item, Layer, LayerSettings, Part
 from registry.names import Reference, Repository
 from registry.tar import Kind
 from tests.support.images import QUICK, layer_of, push_image, skopeo
@@ -81,6 +81,36 @@ async def test_what_fails_on_the_way_is_sent_afterwards(tmp_path: Path, registry
             await put_on(client, brought, target, [layer], ConfigChanges())
     skopeo("copy", "--src-tls-verify=false", f"docker://{registry.host}/img:1", f"dir:{tmp_path / 'copied'}")
     assert hashlib.sha256((tmp_path / "copied" / layer.digest[7:]).read_bytes()).hexdigest() == layer.digest[7:]
+
+
+async def test_the_configuration_goes_beside_the_layer(tmp_path: Path, registry: Registry) -> None:
+    async with open_client(QUICK) as client:
+        base, target = Reference.parse(f"{registry.host}/base:1"), Reference.parse(f"{registry.host}/img:1")
+        await push_image(client, base, [layer_of(tmp_path, "base", {"base.txt": "base"})])
+        brought = await bring_base(client, base, target, "amd64")
+
+        async def configured(layer: Layer) -> int:
+            return await put_config(client, brought, target, [layer], ConfigChanges())
+
+        place, settings = tmp_path / "layer", LayerSettings()
+        layer, sent = await make_and_send(client, target.repository, content(NOISE), place, settings, configured)
+        assert await client.head(target) is None
+        done = await put_on(client, brought, target, [layer], ConfigChanges())
+        manifest = await client.manifest(target)
+    assert done.config_digest == manifest.config.digest
+    assert sent == layer.size + manifest.config.size
+    assert done.uploaded == len(manifest.raw)
+
+
+async def test_what_fails_beside_ends_it(tmp_path: Path, registry: Registry) -> None:
+    async def refused(layer: Layer) -> int:
+        raise RegistryRefused(f"not {layer.digest}")
+
+    async with open_client(QUICK) as client:
+        repository, place = Repository(registry.host, "img"), tmp_path / "layer"
+        with pytest.raises(RegistryRefused):
+            await make_and_send(client, repository, content(NOISE), place, LayerSettings(), refused)
+    assert registry.unfinished_uploads() == []
 
 
 async def test_a_layer_that_cannot_be_made_leaves_nothing(tmp_path: Path, registry: Registry) -> None:
