@@ -15,6 +15,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from registry.client import ClientSettings, open_client
+from registry.names import Reference
 from tests.support.cluster_service import World, cluster_serving
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
@@ -174,3 +176,32 @@ async def test_a_visitor_who_leaves_and_one_who_does_nothing(git_server: GitServ
 
     async with restarted(world, **culling):
         await until(none, 60, "all sessions are culled")
+
+
+async def test_an_image_that_nobody_uses_is_removed_and_one_that_runs_is_not(
+    git_server: GitServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data_dir = tmp_path_factory.mktemp("cleaner") / "data"
+    # No other service has this environment, which goes with its last image.
+    wanted = f"six>=1.{secrets.randbelow(10)}.0.dev{secrets.randbelow(10**6)}\n"
+    names = []
+    for content in ("one", "two"):
+        repository, name = fresh(git_server)
+        repository.commit({"requirements.txt": wanted, "a.txt": content})
+        names.append(name)
+    marks = {"HIGH_BYTES": "1", "LOW_BYTES": "0", "CHECK_SECONDS": "0.5"}
+    settings = {f"BINDERY_RETENTION__{mark}": value for mark, value in marks.items()}
+    async with cluster_serving(git_server, data_dir, f"cleaner-{secrets.token_hex(3)}", **settings) as world:
+        kept, unused = [await launched(world, f"gh/{name}/HEAD") for name in names]
+        images = [Reference.parse(visit.last["image"]) for visit in (kept, unused)]
+        async with open_client(ClientSettings.of(plain_http=[images[0].repository.host])) as client:
+            await world.remove(f"{world.instance}-{session(unused.last)}")
+
+            async def is_gone() -> bool:
+                return await client.head(images[1]) is None
+
+            await until(is_gone, 60, "the image of the session that ended is gone")
+            assert await client.head(images[0]) is not None
+        again = await launched(world, f"gh/{names[1]}/HEAD")
+        assert "reused" in again.text
+        assert "Found built image" not in again.text
