@@ -45,9 +45,11 @@ async def spawned(
     try:
         yield process
     finally:
-        await asyncio.shield(end_group(process))
-        # Who left the group may still hold the other end of a pipe.
-        process.close()
+        try:
+            await asyncio.shield(end_group(process))
+        finally:
+            # Who left the group may still hold the other end of a pipe.
+            process.close()
 
 
 async def end_group(process: Program) -> None:
@@ -55,7 +57,8 @@ async def end_group(process: Program) -> None:
     if process.returncode is None:
         signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+            async with asyncio.timeout(GRACE_SECONDS):
+                await process.wait()
     signal_group(process.pid, signal.SIGKILL)
     await process.wait()
 
@@ -81,7 +84,8 @@ async def run(
     stdin = DEVNULL if input_bytes is None else PIPE
     async with spawned(argv, env=env, cwd=cwd, stdin=stdin) as process:
         try:
-            stdout, stderr = await asyncio.wait_for(process.communicate(input_bytes), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                stdout, stderr = await process.communicate(input_bytes)
         except TimeoutError:
             raise ProcessTimeout(f"{Path(argv[0]).name} did not end within {timeout_seconds:g} s") from None
         return Finished(await process.wait(), stdout, stderr)

@@ -62,7 +62,9 @@ class Program:
             program.stdout = await program._reader(popen.stdout)
             program.stderr = await program._reader(popen.stderr)
         except BaseException:
-            os.killpg(popen.pid, signal.SIGKILL)
+            # It may have ended meanwhile, with all of its group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, signal.SIGKILL)
             popen.wait()
             program.close()
             raise

@@ -20,6 +20,8 @@ from bindery.settings import Settings
 
 #: How long a service that we start may take, in seconds.
 START_SECONDS = 60.0
+#: How long it may take to end its sessions and builds, in seconds.
+END_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ async def _ended(process: Program) -> None:
     if process.returncode is None:
         process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 20)
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
     await end_group(process)
 
 

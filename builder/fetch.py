@@ -146,12 +146,17 @@ async def _listing(folder: Path, commit: str) -> AsyncGenerator[tuple[str, Entry
     async with spawned(argv, env=git.environment(), cwd=folder) as process:
         assert process.stdout is not None
         rest = b""
-        while chunk := await asyncio.wait_for(process.stdout.read(MIB), READ_SECONDS):
+        while chunk := await _piece(process.stdout):
             *rows, rest = (rest + chunk).split(b"\0")
             for row in rows:
                 yield _entry(row)
         if await process.wait() != 0:
             raise HostUnreachable("The fetched commit cannot be read.")
+
+
+async def _piece(stream: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(READ_SECONDS):
+        return await stream.read(MIB)
 
 
 def _entry(row: bytes) -> tuple[str, Entry]:

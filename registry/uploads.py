@@ -129,7 +129,8 @@ class Uploads:
                 await asyncio.wait({sending, whole}, return_when=asyncio.FIRST_COMPLETED)
                 if not sending.done():
                     left = Body(growing.pieces, (await whole).size).seconds or 0.0
-                    await asyncio.wait_for(sending, self._transport.request_seconds + left)
+                    async with asyncio.timeout(self._transport.request_seconds + left):
+                        await sending
                 await sending
                 await self._finish(repository, session, (await whole).digest, None)
             finally:

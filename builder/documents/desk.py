@@ -99,7 +99,8 @@ class Reading:
         self._say = None
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._done.wait(), LINGER_SECONDS)
+                async with asyncio.timeout(LINGER_SECONDS):
+                    await self._done.wait()
 
     async def close(self) -> None:
         """End the work; afterwards the commit's files may go."""

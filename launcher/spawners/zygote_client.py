@@ -101,7 +101,8 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), END_SECONDS)
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
         await asyncio.shield(end_group(self._process))
         await self._reader
 

@@ -146,11 +146,13 @@ async def test_one_holder_at_a_time_and_the_other_is_told(store: DirectoryStore)
 
     async with store.making(path):
         waiting = asyncio.create_task(second())
-        await asyncio.wait_for(told.wait(), 10)
+        async with asyncio.timeout(10):
+            await told.wait()
         store.begin(path)
         assert store.sweep() == []
         order.append("first")
-    await asyncio.wait_for(waiting, 10)
+    async with asyncio.timeout(10):
+        await waiting
     assert order == ["first", "second"]
 
 
@@ -158,7 +160,8 @@ async def test_a_maker_that_is_killed_leaves_nothing_that_looks_finished(store: 
     argv = [sys.executable, "-c", MAKER, str(store.root)]
     maker = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
     assert maker.stdout is not None
-    assert await asyncio.wait_for(maker.stdout.readline(), 30) == b"making\n"
+    async with asyncio.timeout(30):
+        assert await maker.stdout.readline() == b"making\n"
     path = store.environment_path("key")
     assert store.environment("key") is None
     assert store.sweep() == []

@@ -42,7 +42,8 @@ async def reaches(sender: Wakeups, listener: Listener, topic: str) -> None:
         while not listener.woken.is_set():
             sender.notify(topic)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(listener.woken.wait(), 0.5)
+                async with asyncio.timeout(0.5):
+                    await listener.woken.wait()
 
 
 async def test_a_wake_up_reaches_another_process_also_after_a_restart_of_the_server(server: Postgres) -> None:
@@ -52,7 +53,8 @@ async def test_a_wake_up_reaches_another_process_also_after_a_restart_of_the_ser
             await deaf.wait(0)
             await asyncio.to_thread(server.restart, "immediate")
             # Whatever was missed meanwhile: everybody is woken once the connection is there again.
-            await asyncio.wait_for(deaf.woken.wait(), 20)
+            async with asyncio.timeout(20):
+                await deaf.woken.wait()
             await listener.wait(0)
             await reaches(one, listener, "build:1")
 

@@ -744,7 +744,8 @@ async def test_ending_the_generator_ends_all_it_started(
             await events.aclose()
 
     task = asyncio.create_task(build())
-    await asyncio.wait_for(started.wait(), 60)
+    async with asyncio.timeout(60):
+        await started.wait()
     if way == "cancel":
         task.cancel()
     await asyncio.wait({task})
@@ -800,7 +801,8 @@ async def test_reap_ends_processes_of_other_builds_only(engine: ProcessEngine, d
     gone, kept, foreign = await sleeper("old", data_dir), await sleeper("new", data_dir), await sleeper("old", tmp_path)
     try:
         await engine.reap(["new"])
-        assert await asyncio.wait_for(gone.wait(), 10) == -signal.SIGKILL
+        async with asyncio.timeout(10):
+            assert await gone.wait() == -signal.SIGKILL
         assert kept.returncode is None
         assert foreign.returncode is None
     finally:

@@ -20,6 +20,7 @@ from yarl import URL
 from tests.support.git_server import GitServer
 
 START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 _READY = re.compile(rb"is at (http://\S+)")
 
 
@@ -57,8 +58,11 @@ class Service:
             return 0
         if self.process.returncode is None:
             self.process.send_signal(number)
-        async with asyncio.timeout(30):
-            return await self.process.wait()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"it did not stop: {self.log.read_text()[-4000:]}") from None
 
     def stream(self, link: str, last_event_id: str = "") -> Visit:
         """A visitor's event stream of `<provider>/<spec>`."""

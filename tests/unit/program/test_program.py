@@ -47,7 +47,8 @@ async def test_one_stream_for_both() -> None:
 
 async def test_its_end_is_seen_while_a_child_holds_its_pipes() -> None:
     program = await Program.start([SHELL, "-c", "sleep 60 & exit 0"])
-    assert await asyncio.wait_for(program.wait(), 10) == 0
+    async with asyncio.timeout(10):
+        assert await program.wait() == 0
     os.killpg(program.pid, signal.SIGKILL)
     program.close()
 
@@ -55,7 +56,8 @@ async def test_its_end_is_seen_while_a_child_holds_its_pipes() -> None:
 async def test_the_signal_that_ended_it() -> None:
     program = await Program.start([SHELL, "-c", "sleep 60"])
     program.terminate()
-    assert await asyncio.wait_for(program.wait(), 10) == -signal.SIGTERM
+    async with asyncio.timeout(10):
+        assert await program.wait() == -signal.SIGTERM
     program.close()
 
 
