@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
-from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -90,5 +91,12 @@ def connected(url: str) -> Iterator[Connection]:
 
 def _engine(url: str) -> Engine:
     if url.startswith("sqlite"):
-        return create_engine(url.replace("sqlite+aiosqlite", "sqlite", 1))
+        engine = create_engine(url.replace("sqlite+aiosqlite", "sqlite", 1))
+        event.listen(engine, "connect", _write_ahead)
+        return engine
     return postgres.direct(url)
+
+
+def _write_ahead(connection: Any, record: object) -> None:
+    """The file keeps this mode. It is changed while nobody else is there: of several that do so some would fail."""
+    connection.execute("PRAGMA journal_mode=WAL")

@@ -64,6 +64,24 @@ async def test_replicas_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     assert sorted(answers) == [False, False, False, False, True]
 
 
+async def test_the_first_of_all_questions_may_come_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        database = Database(f"sqlite+aiosqlite:///{tmp_path}/{number}.db")
+        await database.open()
+
+        async def look(database: Database = database) -> str:
+            async with database.read() as connection:
+                return str(await connection.scalar(text("PRAGMA journal_mode")))
+
+        async def write(database: Database = database) -> None:
+            async with database.write() as connection:
+                await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+        modes = await asyncio.gather(look(), look(), look(), write())
+        await database.close()
+        assert modes[:3] == ["wal"] * 3
+
+
 async def test_a_service_that_may_not_migrate_says_what_is_missing(url: str) -> None:
     database = Database(url, DatabaseSettings(migrate=False))
     with pytest.raises(SchemaOutdated, match=revisions()[-1]) as refused:
