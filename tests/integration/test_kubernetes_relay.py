@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from bindery.errors import InstallFailed
 from bindery.settings import BuildSettings, BuildTokenSettings, RegistrySettings, Settings
 from builder.engines.docker_registry import Shelf
 from builder.engines.kubernetes import KubernetesEngine
+from builder.engines.kubernetes_maker import KubernetesMaker
+from builder.engines.layered.making import Recipe
 from registry.client import ClientSettings, open_client, open_transport
 from registry.credentials import DockerConfig
 from registry.names import Location, Reference
@@ -27,8 +29,8 @@ from registry.relay import Relay
 from tests.contract.test_environment_builder import drain, planned
 from tests.support import cluster_builds
 from tests.support.cluster import cluster, cluster_registry
-from tests.support.images import layer_of, push_image
-from tests.support.registry import PASSWORD, Registry, docker_config, running_registry
+from tests.support.images import layer_of, push_image, skopeo
+from tests.support.registry import PASSWORD, USER, Registry, docker_config, running_registry
 from tests.support.wait import until
 
 SECRET = "a secret of tests that is long enough"
@@ -43,6 +45,11 @@ class Place:
     engine: KubernetesEngine
     registry: Registry
     relay: str
+
+    @property
+    def maker(self) -> KubernetesMaker:
+        assert isinstance(self.engine._maker, KubernetesMaker)
+        return self.engine._maker
 
 
 @pytest.fixture
@@ -71,13 +78,21 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         await engine.reap(())
 
 
-async def test_an_environment_and_its_steps_are_built_pulled_and_pushed(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "repository").mkdir()
-    files = {"requirements.txt": "six==1.17.0\n", "postBuild": "#!/bin/sh\npython -c 'import six' && echo it works\n"}
-    job = await planned(place.engine, tmp_path / "repository", files)
-    said = await drain(place.engine.environment(job)) + await drain(place.engine.image(job))
-    assert "it works\n" in said
-    assert await place.engine.has_image(job.image)
+async def test_what_a_build_of_ours_begins_with_is_pulled_and_what_it_makes_is_pushed(
+    place: Place, tmp_path: Path
+) -> None:
+    base = f"{place.registry.host}/team/bindery-runtime:1"
+    login = f"{USER}:{PASSWORD}"
+    words = ["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", f"--dest-creds={login}"]
+    await asyncio.to_thread(skopeo, *words, f"docker://{cluster_builds.os_image()}", f"docker://{base}")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo {os.getpid()} >/made\n")
+    made = f"{place.registry.host}/team/bindery-environment:1"
+    recipe = Recipe(tmp_path / "Dockerfile", tmp_path / "context", made, reads=("/made",))
+    maker = replace(place.maker, build_id="a-build")
+    files = await maker.build(recipe, _nothing, timeout_seconds=BUILD_SECONDS)
+    assert files == {"/made": f"{os.getpid()}\n".encode()}
+    assert await maker.image(made) is not None
 
 
 async def test_a_repositorys_own_dockerfile_has_a_permit_for_its_image_and_cache_alone(
@@ -115,6 +130,10 @@ async def test_anothers_image_is_no_base(place: Place, tmp_path: Path) -> None:
     job = await planned(place.engine, tmp_path / "repository", {"Dockerfile": f"FROM {other}\nRUN true\n"})
     with pytest.raises(InstallFailed, match="denied: This build has no permit to read team/private"):
         await drain(place.engine.environment(job))
+
+
+async def _nothing(line: str) -> None:
+    """Nobody listens."""
 
 
 async def _logins(engine: KubernetesEngine) -> list[bytes]:
