@@ -21,14 +21,23 @@ _UPLOAD_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Permit:
-    """Repositories of one registry, by their paths: those that may be written, which may be read too, and others."""
+    """Images of one registry: those that may be written, which may be read too, and others that may be read.
+
+    Each is `path:tag`, or `path` for all of a repository, as strangers' images share repositories.
+    """
 
     pushes: frozenset[str]
     pulls: frozenset[str] = frozenset()
 
-    def allows(self, path: str, *, push: bool) -> bool:
-        """Whether a repository may be read, or written."""
-        return path in self.pushes or (not push and path in self.pulls)
+    def allows(self, path: str, tag: str | None = None, *, push: bool) -> bool:
+        """Whether an image may be read, or written; without a tag, whether anything of its repository may.
+
+        Blobs have no tags, and who names a digest knows already what it is of.
+        """
+        names = self.pushes if push else self.pushes | self.pulls
+        if tag is not None:
+            return not names.isdisjoint((path, f"{path}:{tag}"))
+        return any(name.partition(":")[0] == path for name in names)
 
 
 class Permits:

@@ -16,7 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from bindery.errors import BinderyError, InvalidImageReference, RegistryRefused
-from registry.names import Repository
+from registry.names import Reference, Repository
 from registry.permits import Permit, Permits
 from registry.transport import Answer, Call, Transport
 from registry.wire import Body, Passing
@@ -86,9 +86,9 @@ class Relay:
         return web.json_response({})
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
-        push = request.method == "PUT"
+        push, reference = request.method == "PUT", _reference(self._host, request.match_info)
         body = Body.of(await request.read()) if push else None
-        return await self._pass(request, f"manifests/{request.match_info['reference']}", push=push, body=body)
+        return await self._pass(request, f"manifests/{reference.identifier}", reference.tag, push=push, body=body)
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         return await self._pass(request, f"blobs/{request.match_info['digest']}", push=False)
@@ -109,6 +109,7 @@ class Relay:
         self,
         request: web.Request,
         path: str,
+        tag: str | None = None,
         *,
         push: bool,
         body: Body | None = None,
@@ -117,10 +118,9 @@ class Relay:
     ) -> web.StreamResponse:
         """Have the registry answer a request, if the permit allows it."""
         repository = Repository(self._host, request.match_info["name"])
-        if not self._permit(request).allows(repository.path, push=push):
-            raise web.HTTPForbidden(
-                reason=f"This build has no permit to {'write' if push else 'read'} {repository.path}"
-            )
+        if not self._permit(request).allows(repository.path, tag, push=push):
+            verb = "write" if push else "read"
+            raise web.HTTPForbidden(reason=f"This build has no permit to {verb} this in {repository.path}")
         if body is not None:
             await self._introduce(repository)
         call = Call(
@@ -158,6 +158,12 @@ class Relay:
             return self._permits.read(token)
         except (RegistryRefused, binascii.Error, UnicodeError):
             raise web.HTTPUnauthorized(headers={"WWW-Authenticate": 'Basic realm="builds"'}) from None
+
+
+def _reference(host: str, found: Mapping[str, str]) -> Reference:
+    """The image that a path names. Raises `InvalidImageReference`: paths are put together of nothing else."""
+    repository, identifier = Repository(host, found["name"]), found["reference"]
+    return Reference(repository, digest=identifier) if ":" in identifier else Reference(repository, identifier)
 
 
 async def _answer(

@@ -209,12 +209,14 @@ def _bases(recipe: Recipe, dockerfile: str) -> list[str]:
 
 def _permit(order: Order, bases: Collection[str]) -> Permit:
     """What a build needs: to write its image and its cache, to read its context and what it is built on."""
-    own = order.target, order.cache
     read = [name for name in (order.context, *bases) if name.startswith(f"{order.location}/")]
-    return Permit(
-        frozenset(Reference.parse(name).repository.path for name in own if name),
-        frozenset(Reference.parse(name).repository.path for name in read),
-    )
+    own = [order.target, order.cache] if order.cache else [order.target]
+    return Permit(frozenset(map(_within, own)), frozenset(map(_within, read)))
+
+
+def _within(name: str) -> str:
+    """A name as the registry itself has it, with its tag if it has one."""
+    return str(Reference.parse(name)).partition("/")[2].partition("@")[0]
 
 
 def _config(host: str, login: Credential) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from bindery.errors import RegistryRefused
 from registry.client import ClientSettings, RegistryClient, open_client, open_transport
@@ -25,7 +26,7 @@ from tests.support.registry import Auth, Registry, docker_config, running_regist
 from tests.support.registry_faults import RegistryBreaksDownload, faulty
 
 PERMITS = Permits("a secret of tests")
-PERMIT = Permit(frozenset({"team/image"}), frozenset({"team/base"}))
+PERMIT = Permit(frozenset({"team/image:1", "team/image:2"}), frozenset({"team/base:1"}))
 BLOB = BytesSource(bytes(range(256)) * 4096)
 
 
@@ -102,10 +103,22 @@ async def test_a_base_is_read_and_mounted_but_not_written(place: Place) -> None:
         assert (await client.manifest(Reference(read, "1"))).layers[0].digest == layer.digest
         assert await client.mount(own, layer.digest, read)
         assert not await client.has_blob(read, BLOB.digest)
-        with pytest.raises(RegistryRefused, match="no permit to write team/base"):
+        with pytest.raises(RegistryRefused, match="no permit to write this in team/base"):
             await client.upload(read, BLOB)
-        with pytest.raises(RegistryRefused, match="no permit to write team/base"):
+        with pytest.raises(RegistryRefused, match="no permit to write this in team/base"):
             await client.put_manifest(Reference(read, "2"), await client.manifest(Reference(read, "1")))
+
+
+async def test_other_images_of_its_repository_are_neither_read_nor_replaced(place: Place) -> None:
+    layer = layer_of(place.folder, "theirs", {"a": "1"})
+    theirs = Reference.parse(f"{place.registry.host}/team/image:theirs")
+    made = await push_image(place.owner, theirs, [layer])
+    through = Reference.parse(f"{place.host}/team/image:theirs")
+    async with place.build(PERMITS.issue(PERMIT, 60)) as client:
+        with pytest.raises(RegistryRefused, match="no permit to read this in team/image"):
+            await client.manifest(through)
+        with pytest.raises(RegistryRefused, match="no permit to write this in team/image"):
+            await client.put_manifest(through, made)
 
 
 async def test_others_are_neither_read_nor_written_nor_mounted(place: Place) -> None:
@@ -113,7 +126,7 @@ async def test_others_are_neither_read_nor_written_nor_mounted(place: Place) -> 
     await push_image(place.owner, secret, [layer])
     own, other = Repository(place.host, "team/image"), Repository(place.host, "team/other")
     async with place.build(PERMITS.issue(PERMIT, 60)) as client:
-        with pytest.raises(RegistryRefused, match="no permit to read team/other"):
+        with pytest.raises(RegistryRefused, match="no permit to read this in team/other"):
             await client.manifest(Reference(other, "1"))
         with pytest.raises(RegistryRefused, match="team/other"):
             await client.upload(other, BLOB)
@@ -154,13 +167,18 @@ async def test_an_upload_of_another_repository_is_not_gone_on_with(place: Place)
         ("_catalog", 404),
         ("team/image/blobs/sha256:zz", 404),
         ("Team/manifests/1", 400),
+        ("team/image/manifests/.hidden", 400),
+        ("team/image/manifests/sha256:1", 400),
+        ("team/image/manifests/sha256:1%2F..%2F..%2F..%2Fother%2Fmanifests%2F1", 400),
+        ("team/image%2F..%2Fother/manifests/1", 400),
+        ("team/image/../other/manifests/1", 400),
     ],
 )
 async def test_there_is_nothing_else(place: Place, path: str, status: int) -> None:
     login = shown(PERMITS.issue(PERMIT, 60))
     async with (
         aiohttp.ClientSession(headers=login) as session,
-        session.get(f"http://{place.host}/v2/{path}") as answer,
+        session.get(URL(f"http://{place.host}/v2/{path}", encoded=True)) as answer,
     ):
         assert answer.status == status
 

@@ -19,6 +19,20 @@ def test_who_may_write_may_read() -> None:
     assert not PERMIT.allows("team/other", push=False)
 
 
+def test_one_image_of_a_repository_is_not_the_others() -> None:
+    permit = Permit(frozenset({"team/environment:mine"}), frozenset({"team/context:mine", "team/base"}))
+    assert permit.allows("team/environment", "mine", push=True)
+    assert not permit.allows("team/environment", "another", push=True)
+    assert not permit.allows("team/environment", "another", push=False)
+    assert permit.allows("team/context", "mine", push=False)
+    assert not permit.allows("team/context", "another", push=False)
+    assert not permit.allows("team/context", "mine", push=True)
+    assert permit.allows("team/base", "any", push=False)
+    assert permit.allows("team/environment", push=False)
+    assert not permit.allows("team/other", push=False)
+    assert permit.allows("team/environment", push=True)
+
+
 def test_every_worker_with_the_secret_reads_a_permit() -> None:
     assert Permits("a secret").read(Permits("a secret").issue(PERMIT, 60)) == PERMIT
 

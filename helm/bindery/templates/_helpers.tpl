@@ -49,13 +49,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
-{{/* All settings of the service, as JSON by section: what the chart knows, and .Values.settings over it. */}}
 {{/* Whether builds reach the registry through the workers. BuildKit and Docker reach it from elsewhere. */}}
 {{- define "bindery.relayed" -}}
 {{- $build := dig "kubernetes" "build" (dict) (deepCopy .Values.settings) }}
 {{- and .Values.builder.relay.enabled (eq (default "buildah" $build.back_end) "buildah") }}
 {{- end }}
 
+{{/* All settings of the service, as JSON by section: what the chart knows, and .Values.settings over it. */}}
 {{- define "bindery.settings" -}}
 {{- $pull := list }}
 {{- range .Values.imagePullSecrets }}{{ $pull = append $pull .name }}{{ end }}
