@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ BUILD_VARIABLE = "BINDERY_BUILD"
 ROOT_VARIABLE = "BINDERY_BUILD_ROOT"
 
 _END_SECONDS = 5.0
+_UNREADABLE_SECONDS, _LOOK_SECONDS = 0.1, 0.001
 
 
 def end_others(root: Path, running: Collection[str]) -> None:
@@ -42,9 +44,18 @@ def _end(processes: list[psutil.Process]) -> None:
 def _processes(root: Path) -> Iterator[tuple[psutil.Process, str]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            environment = process.environ()
+            environment = _environment(process)
             if environment.get(ROOT_VARIABLE) == str(root) and BUILD_VARIABLE in environment:
                 yield process, environment[BUILD_VARIABLE]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """A process's environment, which cannot be read for a moment while it becomes another program."""
+    until = time.monotonic() + _UNREADABLE_SECONDS
+    # What has no program, such as a thread of the kernel, has no environment either.
+    while not (found := process.environ()) and process.exe() and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    return found
 
 
 def remove_scratch(builds: Path, running: Collection[str]) -> None:
