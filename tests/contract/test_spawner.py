@@ -21,6 +21,7 @@ from launcher.spawners.leftovers import processes_of
 from launcher.spawners.process import ProcessSpawner
 from tests.support.cluster import cluster, cluster_registry
 from tests.support.cluster_images import in_registry, published
+from tests.support.cluster_roles import remove_pods
 from tests.support.docker_sessions import docker_spawner
 from tests.support.notebook_server import NotebookServer
 from tests.support.session_images import ENVIRONMENT, HOME, SessionImages, make_session_images
@@ -149,7 +150,11 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         found, running = await processes(request, sandboxed=request.param != "process")
     async with running:
         yield found
-        await asyncio.gather(*(found.spawner.stop(name) for name in await found.spawner.list()))
+        if isinstance(found.spawner, KubernetesSpawner):
+            # `stop` has tests of its own, and a pod takes seconds for its farewell.
+            await remove_pods(found.spawner.cluster, found.spawner.instance)
+        else:
+            await asyncio.gather(*(found.spawner.stop(name) for name in await found.spawner.list()))
 
 
 @pytest.fixture(params=["shared", "joined"])
