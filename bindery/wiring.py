@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -238,7 +239,7 @@ async def _labour(parts: Parts, running: Engine, stack: contextlib.AsyncExitStac
     chores: list[Work] = [controller.run, keeper.run, records.run]
 
     async def lead() -> None:
-        await bench.builder.reap([build.id for build in await stored.builds.unfinished()])
+        await bench.builder.reap(partial(_unfinished, stored.builds))
         await controller.adopt()
         async with asyncio.TaskGroup() as group:
             for chore in chores:
@@ -258,8 +259,15 @@ async def _labour(parts: Parts, running: Engine, stack: contextlib.AsyncExitStac
 
 async def _reap(bench: Workbench, builds: BuildStore) -> None:
     """Remove what earlier services left of builds, but for what goes on without them and is still wanted."""
-    wanted = [build.id for build in await builds.unfinished()] if bench.lasting else []
-    await bench.builder.reap(wanted)
+    await bench.builder.reap(partial(_unfinished, builds) if bench.lasting else _none)
+
+
+async def _unfinished(builds: BuildStore) -> list[str]:
+    return [build.id for build in await builds.unfinished()]
+
+
+async def _none() -> list[str]:
+    return []
 
 
 def _controller(parts: Parts, spawner: Spawner, observe: Observe) -> Controller:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +60,10 @@ class EnvironmentInfo:
     size_bytes: int = 0
 
 
+#: Tells the ids of the builds that have not ended.
+Running = Callable[[], Awaitable[Collection[str]]]
+
+
 class EnvironmentBuilder(Protocol):
     """Makes environments and images.
 
@@ -98,6 +102,9 @@ class EnvironmentBuilder(Protocol):
         """Add content and post-build steps; the image is there when the generator ends."""
         ...
 
-    async def reap(self, running: Collection[str]) -> None:
-        """Remove what builds other than `running` (build ids) left behind, processes included."""
+    async def reap(self, running: Running) -> None:
+        """Remove what builds other than those `running` left behind, processes included.
+
+        `running` is asked for their ids after a look at what is there: a build that begins meanwhile loses nothing.
+        """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -13,13 +13,13 @@ from typing import Self
 from bindery.docker_api import DockerApi
 from bindery.settings import Settings
 from builder.engines import docker_export
-from builder.engines.base import BuildJob
+from builder.engines.base import BuildJob, Running
 from builder.engines.docker_cli import Docker, find_docker
 from builder.engines.docker_export import Exported
 from builder.engines.docker_images import draft_name, drafts
 from builder.engines.layered.engine import LayeredEngine
 from builder.engines.layered.runtime import Runtimes, find_runtimes
-from builder.engines.leftovers import end_others, remove_scratch
+from builder.engines.leftovers import builds_with_leftovers, remove_leftovers
 from builder.engines.narration import Say
 
 _CACHES_LENGTH = 12
@@ -44,12 +44,12 @@ class DockerEngine(LayeredEngine):
         """The same engine, asked through its API while that is open."""
         return type(self)(self._settings, replace(self.docker, api=api), self.runtimes)
 
-    async def reap(self, running: Collection[str]) -> None:
-        """Remove what builds other than `running` left behind: clients, folders, drafts of images."""
-        alive = {*running, *self._active}
-        await asyncio.to_thread(end_others, self._root, alive)
-        await asyncio.to_thread(remove_scratch, self._root / "builds", alive)
-        await self.docker.untag(*await drafts(self.docker, self._root, alive))
+    async def reap(self, running: Running) -> None:
+        """Remove what builds other than those `running` left behind: clients, folders, drafts of images."""
+        seen, names = await asyncio.to_thread(builds_with_leftovers, self._root), await drafts(self.docker, self._root)
+        alive = {*await running(), *self._active}
+        await asyncio.to_thread(remove_leftovers, self._root, seen - alive)
+        await self.docker.untag(*names - {draft_name(self._root, build_id) for build_id in alive})
 
     async def export(self, job: BuildJob, folder: Path, say: Say) -> Exported:
         """Make a new folder in which `docker build` makes the job's image without us.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from pathlib import Path
 
 from builder.engines.docker_cli import Docker
@@ -20,11 +19,9 @@ def draft_name(root: Path, build_id: str) -> str:
     return f"{DRAFTS}:{_owner(root)}-{build_id.lower()}"
 
 
-async def drafts(docker: Docker, root: Path, alive: Collection[str]) -> list[str]:
-    """Drafts of this data directory's builds other than `alive`."""
-    kept = {draft_name(root, build_id) for build_id in alive}
-    names = await docker.names(DRAFTS)
-    return [name for name in names if name.startswith(f"{DRAFTS}:{_owner(root)}-") and name not in kept]
+async def drafts(docker: Docker, root: Path) -> set[str]:
+    """Drafts of this data directory's builds."""
+    return {name for name in await docker.names(DRAFTS) if name.startswith(f"{DRAFTS}:{_owner(root)}-")}
 
 
 def _owner(root: Path) -> str:

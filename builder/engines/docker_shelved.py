@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from builder.engines.base import BuildJob, EnvironmentInfo
+from builder.engines.base import BuildJob, EnvironmentInfo, Running
 from builder.engines.docker import DockerEngine
 from builder.engines.docker_images import environment_name
 from builder.engines.docker_registry import PUSH_SECONDS, Shelf
@@ -76,7 +76,7 @@ class ShelvedDockerEngine:
         async for event in _each(work):
             yield event
 
-    async def reap(self, running: Collection[str]) -> None:
+    async def reap(self, running: Running) -> None:
         """See `EnvironmentBuilder`."""
         await self.engine.reap(running)
 

@@ -12,7 +12,7 @@ from typing import Self
 from bindery.cluster import Cluster
 from bindery.errors import ToolMissing
 from bindery.settings import Settings
-from builder.engines.base import BuildJob
+from builder.engines.base import BuildJob, Running
 from builder.engines.docker_registry import Shelf
 from builder.engines.job_context import remove_contexts
 from builder.engines.kubernetes_jobs import Jobs
@@ -22,7 +22,7 @@ from builder.engines.layered.images import ENVIRONMENTS
 from builder.engines.layered.making import ImageMaker
 from builder.engines.layered.runtime import find_runtimes
 from builder.engines.layered.workshop import Workshop
-from builder.engines.leftovers import end_others, remove_scratch
+from builder.engines.leftovers import builds_with_leftovers, remove_leftovers
 from builder.engines.narration import Line, Say, narrate
 from builder.engines.registry_images import RegistryImages
 from builder.engines.shelved_content import Composer, is_composed
@@ -68,11 +68,14 @@ class KubernetesEngine(LayeredEngine):
         """See `EnvironmentBuilder`."""
         return narrate(lambda say: self._compose(job, say)) if is_composed(job.plan) else super().image(job)
 
-    async def reap(self, running: Collection[str]) -> None:
-        """Remove what builds other than `running` left behind: Jobs, Secrets, contexts, and files of this machine."""
-        alive = {*running, *self._active}
-        await asyncio.to_thread(end_others, self._root, alive)
-        await asyncio.to_thread(remove_scratch, self._root / "builds", alive)
+    async def reap(self, running: Running) -> None:
+        """Remove what builds not `running` left behind: Jobs, Secrets, contexts, and files of this machine."""
+
+        async def alive() -> Collection[str]:
+            return {*await running(), *self._active}
+
+        seen = await asyncio.to_thread(builds_with_leftovers, self._root)
+        await asyncio.to_thread(remove_leftovers, self._root, seen - set(await alive()))
         await self.jobs.reap(alive)
         kept = [f"{self.jobs.contexts}{name}" for name in await self.jobs.names()]
         repository = Reference.parse(self._maker.name(CONTEXTS, "any")).repository

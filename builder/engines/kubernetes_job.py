@@ -50,8 +50,8 @@ def build_labels(settings: KubernetesSettings) -> dict[str, str]:
     return pods.labels(settings.instance, "build")
 
 
-def secret(settings: KubernetesSettings, name: str, parcel: Parcel) -> dict[str, Any]:
-    """The Secret of a Job."""
+def secret(settings: KubernetesSettings, name: str, parcel: Parcel, build_id: str) -> dict[str, Any]:
+    """The Secret of a Job, which names the build that makes it as long as the Job is not there to own it."""
     files = {ORDER: parcel.order.to_json().encode()}
     files |= {f"{SECRET_PREFIX}{key}": data for key, data in parcel.secrets.items()}
     if parcel.logins is not None:
@@ -61,7 +61,7 @@ def secret(settings: KubernetesSettings, name: str, parcel: Parcel) -> dict[str,
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "labels": build_labels(settings)},
+        "metadata": {"name": name, "labels": build_labels(settings), "annotations": {f"{HOLD}{build_id}": "wanted"}},
         "data": {key: base64.b64encode(data).decode() for key, data in files.items()},
         "immutable": True,
     }

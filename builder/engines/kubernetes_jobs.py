@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
@@ -13,6 +12,7 @@ from bindery import pods
 from bindery.cluster import Cluster
 from bindery.errors import ClusterRefused
 from bindery.settings import KubernetesSettings
+from builder.engines.base import Running
 from builder.engines.kubernetes_job import HOLD, Parcel, build_labels, job, owned, secret, secret_of
 from builder.engines.kubernetes_patience import CONFLICT, MISSING, ask, find
 
@@ -52,7 +52,7 @@ class Jobs:
         """Make the Job, and the Secret that goes with it; or hold the one that somebody else has made meanwhile."""
         secret_name = f"{name}-{token_hex(4)}"
         try:
-            await self._create("secrets", secret(self.settings, secret_name, parcel))
+            await self._create("secrets", secret(self.settings, secret_name, parcel, build_id))
             await self._create(
                 "jobs", job(self.settings, name, secret_name, parcel.order, build_id, await self._nodes())
             )
@@ -76,13 +76,17 @@ class Jobs:
             raise
         await self._remove_unheld(left)
 
-    async def reap(self, running: Collection[str]) -> None:
+    async def reap(self, running: Running) -> None:
         """Remove the Jobs that no running build holds, and Secrets that belong to no Job."""
-        for item in await self._list("jobs"):
-            if not set(holders(item)) & set(running):
-                await self._remove("jobs", item["metadata"]["name"])
-        for item in await self._list("secrets"):
-            if not item["metadata"].get("ownerReferences"):
+        secrets = [item for item in await self._list("secrets") if not item["metadata"].get("ownerReferences")]
+        left = await self._list("jobs")
+        while left:
+            alive = set(await running())
+            changed = [await self._remove_unchanged(item) for item in left if not alive & set(holders(item))]
+            left = [item for item in changed if item is not None]
+        alive = set(await running())
+        for item in secrets:
+            if not alive & set(holders(item)):
                 await self._remove("secrets", item["metadata"]["name"])
 
     async def names(self) -> list[str]:
@@ -123,10 +127,14 @@ class Jobs:
     async def _remove_unheld(self, found: dict[str, Any] | None) -> None:
         """Remove a Job unless somebody holds it; it may change meanwhile, as it does when it ends."""
         while found is not None and not holders(found):
-            name = found["metadata"]["name"]
-            if await self._remove("jobs", name, found["metadata"]["resourceVersion"]):
-                return
-            found = await find(self.cluster, "jobs", name)
+            found = await self._remove_unchanged(found)
+
+    async def _remove_unchanged(self, found: dict[str, Any]) -> dict[str, Any] | None:
+        """Remove a Job as it was found; returns it as it is now if it has changed since."""
+        name = found["metadata"]["name"]
+        if await self._remove("jobs", name, found["metadata"]["resourceVersion"]):
+            return None
+        return await find(self.cluster, "jobs", name)
 
     async def _remove(self, kind: str, name: str, version: str = "") -> bool:
         """Remove something; False when it has changed since `version`. What is gone already is no error."""
@@ -143,6 +151,6 @@ class Jobs:
 
 
 def holders(found: dict[str, Any]) -> list[str]:
-    """The builds that hold a Job."""
+    """The builds that hold a Job, or that a Secret was made for."""
     annotations = found["metadata"].get("annotations") or {}
     return [name.removeprefix(HOLD) for name in annotations if name.startswith(HOLD)]

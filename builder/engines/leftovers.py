@@ -20,9 +20,18 @@ _END_SECONDS = 5.0
 _UNREADABLE_SECONDS, _LOOK_SECONDS = 0.1, 0.001
 
 
-def end_others(root: Path, running: Collection[str]) -> None:
-    """End all processes of builds in the data directory `root` other than `running`."""
-    _end([process for process, build in _processes(root) if build not in running])
+def builds_with_leftovers(root: Path) -> set[str]:
+    """All builds that have processes or a folder in the data directory `root`, those that run among them."""
+    scratch = root / "builds"
+    folders = {folder.name for folder in scratch.iterdir()} if scratch.is_dir() else set()
+    return folders | {build for _, build in _processes(root)}
+
+
+def remove_leftovers(root: Path, build_ids: Collection[str]) -> None:
+    """End all processes of these builds, and remove their folders."""
+    _end([process for process, build in _processes(root) if build in build_ids])
+    for build_id in build_ids:
+        remove_tree(root / "builds" / build_id)
 
 
 def end_build(root: Path, build_id: str) -> None:
@@ -56,11 +65,3 @@ def _environment(process: psutil.Process) -> dict[str, str]:
     while not (found := process.environ()) and process.exe() and time.monotonic() < until:
         time.sleep(_LOOK_SECONDS)
     return found
-
-
-def remove_scratch(builds: Path, running: Collection[str]) -> None:
-    """Remove the folders of builds other than `running`."""
-    if builds.is_dir():
-        for folder in builds.iterdir():
-            if folder.name not in running:
-                remove_tree(folder)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,12 @@ from bindery import __version__
 from bindery.errors import EngineCannotServe
 from bindery.sandbox import Sandbox, find_sandbox
 from bindery.settings import Settings
-from builder.engines.base import BuildJob, EnvironmentInfo
+from builder.engines.base import BuildJob, EnvironmentInfo, Running
 from builder.engines.content import WorkTree, without_login
 from builder.engines.environment import make_environment, write_files
 from builder.engines.installer import Installer, folders
 from builder.engines.interpreters import Interpreter, Interpreters, find_interpreters, own_interpreter
-from builder.engines.leftovers import end_others, remove_scratch
+from builder.engines.leftovers import builds_with_leftovers, remove_leftovers
 from builder.engines.narration import Say, ago, narrate
 from builder.engines.postbuild import run_post_build
 from builder.engines.server import make_server, server_id
@@ -145,11 +145,11 @@ class ProcessEngine:
 
         return narrate(work)
 
-    async def reap(self, running: Collection[str]) -> None:
-        """Remove what builds other than `running` left behind, processes included."""
-        alive = {*running, *self._active}
-        await asyncio.to_thread(end_others, self._store.root, alive)
-        await asyncio.to_thread(remove_scratch, self._store.root / "builds", alive)
+    async def reap(self, running: Running) -> None:
+        """Remove what builds other than those `running` left behind, processes included."""
+        seen = await asyncio.to_thread(builds_with_leftovers, self._store.root)
+        gone = seen - {*await running(), *self._active}
+        await asyncio.to_thread(remove_leftovers, self._store.root, gone)
         await asyncio.to_thread(self._store.sweep)
 
     async def _environment(self, job: BuildJob, say: Say) -> StoredEnvironment:

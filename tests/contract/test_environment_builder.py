@@ -22,6 +22,7 @@ from builder.engines.process import ProcessEngine
 from builder.fetch import read_tree
 from db.events import Event
 from tests.support import cluster_builds, docker
+from tests.support.builds import builds_running
 from tests.support.wait import until
 
 BUILD_SECONDS = 300.0
@@ -90,20 +91,35 @@ class TestEnvironmentBuilder:
     async def test_when_it_is_cancelled_everything_it_started_has_ended(
         self, builder: EnvironmentBuilder, tmp_path: Path
     ) -> None:
-        sleep = f"sleep 600.{os.getpid()}{next(NUMBERS)}"
-        job = await planned(builder, tmp_path, {"requirements.txt": "six==1.17.0\n", "postBuild": f"{sleep}\n"})
-        await drain(builder.environment(job))
-        work = asyncio.create_task(drain(builder.image(job)))
-        await until(lambda: running(sleep) or work.done(), BUILD_SECONDS)
+        job, sleep = await endless(builder, tmp_path)
+        heard: list[Event] = []
+        work = asyncio.create_task(hear(builder.image(job), heard))
+        await until(lambda: has_begun(heard) or work.done(), BUILD_SECONDS)
         assert running(sleep)
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await stopped(work)
+        await until(lambda: not running(sleep))
+
+    async def test_a_build_that_begins_while_others_are_looked_for_loses_nothing(
+        self, builder: EnvironmentBuilder, tmp_path: Path
+    ) -> None:
+        job, sleep = await endless(builder, tmp_path)
+        heard: list[Event] = []
+        work: list[asyncio.Task[None]] = []
+
+        async def begin() -> list[str]:
+            if not work:
+                work.append(asyncio.create_task(hear(builder.image(job), heard)))
+            await until(lambda: has_begun(heard) or work[0].done(), BUILD_SECONDS)
+            return [job.build_id]
+
+        await builder.reap(begin)
+        assert running(sleep)
+        await stopped(work[0])
         await until(lambda: not running(sleep))
 
     async def test_reaping_twice_is_no_error(self, builder: EnvironmentBuilder) -> None:
-        await builder.reap(())
-        await builder.reap(["build-of-nobody"])
+        await builder.reap(builds_running())
+        await builder.reap(builds_running("build-of-nobody"))
 
 
 async def planned(builder: EnvironmentBuilder, folder: Path, files: dict[str, str]) -> BuildJob:
@@ -131,9 +147,40 @@ async def planned(builder: EnvironmentBuilder, folder: Path, files: dict[str, st
     )
 
 
+async def endless(builder: EnvironmentBuilder, folder: Path) -> tuple[BuildJob, str]:
+    """The job of an image whose environment is there and whose post-build step never ends, and that step's command."""
+    sleep = f"sleep 600.{os.getpid()}{next(NUMBERS)}"
+    files = {"requirements.txt": "six==1.17.0\n", "postBuild": f"#!/bin/sh\necho begun\n{sleep}\n"}
+    job = await planned(builder, folder, files)
+    await drain(builder.environment(job))
+    return job, sleep
+
+
+def has_begun(heard: list[Event]) -> bool:
+    """Whether the step has been heard: a cluster's node may take a minute to end a pod of which it has not told yet."""
+    return "begun\n" in messages(heard)
+
+
 async def drain(events: AsyncGenerator[Event, None]) -> list[str]:
     async with contextlib.aclosing(events):
         return [event.message async for event in events]
+
+
+async def hear(events: AsyncGenerator[Event, None], heard: list[Event]) -> None:
+    """Keep what comes, whatever happens then."""
+    async with contextlib.aclosing(events):
+        async for event in events:
+            heard.append(event)
+
+
+def messages(heard: list[Event]) -> list[str]:
+    return [event.message for event in heard]
+
+
+async def stopped(work: asyncio.Task[None]) -> None:
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
 
 
 def running(words: str) -> bool:

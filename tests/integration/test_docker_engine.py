@@ -37,6 +37,7 @@ from builder.engines.uv import find_uv
 from builder.fetch import read_tree
 from db.events import Event
 from tests.support import docker
+from tests.support.builds import builds_running
 from tests.support.wait import until
 
 BUILD_SECONDS = 300.0
@@ -421,7 +422,7 @@ async def test_a_killed_builder_leaves_nothing_after_reaping(
     await until(lambda: sleeping(mark) or process.returncode is not None, BUILD_SECONDS)
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
-    await engine.reap(())
+    await engine.reap(builds_running())
     await until(lambda: not sleeping(mark), 20)
     assert not docker.engine().has_image(environment_name(job.plan.environment_key))
     assert not (settings.data_dir / "builds" / job.build_id).exists()

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from builder.engines.kubernetes_jobs import holders
 from builder.told import marks
 from db.event_log import LoggedEvent, encode
 from db.events import Event
-from tests.contract.test_environment_builder import drain, planned, running
+from tests.contract.test_environment_builder import drain, hear, messages, planned, running, stopped
 from tests.support import cluster_builds, kubeconfigs
+from tests.support.builds import builds_running
 from tests.support.cut_connections import cutting
 from tests.support.service import environment
 from tests.support.wait import until
@@ -44,7 +45,7 @@ async def engine(data_dir: Path) -> AsyncIterator[KubernetesEngine]:
     async with cluster_builds.building(cluster_builds.settings(data_dir, PREFIX)) as found:
         yield found
         # What one test leaves must not make another's wait.
-        await found.reap(())
+        await found.reap(builds_running())
 
 
 def command(words: str) -> str:
@@ -67,19 +68,6 @@ async def secrets(engine: KubernetesEngine) -> list[str]:
     api = engine.jobs.cluster
     query = {"labelSelector": "app.kubernetes.io/component=build"}
     return [item["metadata"]["name"] for item in (await api.ask("GET", api.path("secrets"), query=query))["items"]]
-
-
-async def hear(events: AsyncGenerator[Event, None], heard: list[Event]) -> None:
-    """Keep what comes, whatever happens then."""
-    async with contextlib.aclosing(events):
-        async for event in events:
-            heard.append(event)
-
-
-async def stopped(work: asyncio.Task[Any]) -> None:
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
 
 
 async def test_a_repositorys_dockerfile_is_built_and_leaves_only_its_image(
@@ -181,7 +169,7 @@ async def test_a_worker_that_takes_over_goes_on_where_the_log_ends(
     await stopped(task)
     assert running(mark)
     async with cluster_builds.building(cluster_builds.settings(data_dir.parent / "next", PREFIX)) as other:
-        await other.reap([job.build_id])
+        await other.reap(builds_running(job.build_id))
         told = marks(LoggedEvent(number, encode(event)) for number, event in enumerate(heard))
         second = await drain(other.environment(replace(job, told=told, handover=Handover())))
     everything = [*(event.message for event in heard), *second]
@@ -207,13 +195,15 @@ async def test_a_pod_that_is_lost_is_built_again(engine: KubernetesEngine, tmp_p
 
 async def test_leftovers_of_builds_that_are_no_more_are_removed(engine: KubernetesEngine, tmp_path: Path) -> None:
     mark = f"sleep 600.{os.getpid()}{next(NUMBERS)}"
-    job = replace(await dockerfile(engine, tmp_path / "a", mark), handover=Handover(True))
-    work = asyncio.create_task(drain(engine.environment(job)))
-    await until(lambda: running(mark), BUILD_SECONDS, "the step runs")
+    job = replace(await dockerfile(engine, tmp_path / "a", f"echo begun && {mark}"), handover=Handover(True))
+    heard: list[Event] = []
+    work = asyncio.create_task(hear(engine.environment(job), heard))
+    # A node that has not told yet that a pod runs may take a minute to end it (Kubernetes 1.20).
+    await until(lambda: running(mark) and "begun\n" in messages(heard), BUILD_SECONDS, "the step is heard")
     await stopped(work)
-    await engine.reap([job.build_id])
+    await engine.reap(builds_running(job.build_id))
     assert len(await jobs(engine)) == 1
-    await engine.reap(["another"])
+    await engine.reap(builds_running("another"))
     assert await jobs(engine) == []
     await until(lambda: not running(mark), what="the step has ended")
 
@@ -247,7 +237,7 @@ async def test_the_rights_that_are_documented_are_enough(data_dir: Path, tmp_pat
     config = await kubeconfigs.limited(documented_rules(), tmp_path / "kubeconfig")
     less = chosen.kubernetes.model_copy(update={"kubeconfig": config})
     async with cluster_builds.building(chosen.model_copy(update={"kubernetes": less})) as engine:
-        await engine.reap(())
+        await engine.reap(builds_running())
         job = await dockerfile(engine, tmp_path / "a", "true")
         await drain(engine.environment(job))
         assert await engine.find(job.plan.environment_key) is not None
@@ -274,7 +264,3 @@ def documented_rules() -> list[dict[str, Any]]:
     given = {(rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]}
     assert given == {(f"{right.kind}/{right.part}".rstrip("/"), right.verb) for right in BUILDS}
     return rules
-
-
-def messages(heard: list[Event]) -> list[str]:
-    return [event.message for event in heard]

@@ -29,6 +29,7 @@ from registry.permits import Permits
 from registry.relay import Relay
 from tests.contract.test_environment_builder import drain, planned
 from tests.support import cluster_builds
+from tests.support.builds import builds_running
 from tests.support.cluster import cluster, cluster_registry
 from tests.support.images import layer_of, push_image, skopeo
 from tests.support.registry import PASSWORD, USER, Registry, docker_config, running_registry
@@ -76,7 +77,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         client = await stack.enter_async_context(open_client(asked, logins))
         engine = await KubernetesEngine.open(chosen, api, Shelf(client, location), logins)
         yield Place(engine, registry, f"{reached}:{port}")
-        await engine.reap(())
+        await engine.reap(builds_running())
 
 
 async def test_what_a_build_of_ours_begins_with_is_pulled_and_what_it_makes_is_pushed(

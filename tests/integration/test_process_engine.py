@@ -41,6 +41,7 @@ from builder.plan import Install, Kind, Plan, Source
 from db.events import Event
 from registry.directory import DirectoryStore, StoredImage
 from registry.overlay import create_overlay, site_packages
+from tests.support.builds import builds_running
 from tests.support.wait import until
 
 REQUIREMENTS = Install(Source.FILES, ("requirements.txt",))
@@ -397,7 +398,7 @@ async def test_links_that_a_build_plants_are_not_followed(
         assert (image.environment / name).is_file()
         assert not (image.environment / name).is_symlink()
     planted.mkdir()
-    await engine.reap([])
+    await engine.reap(builds_running())
     assert beside.is_dir()
     assert not planted.exists()
 
@@ -433,7 +434,7 @@ async def test_code_that_runs_in_a_build_cannot_write_to_what_others_run(
     own = [path for path in image.environment.rglob("*.py*") if path.is_file() and not path.is_symlink()]
     assert own
     assert not [path for path in own if (path.stat().st_dev, path.stat().st_ino) in shared]
-    await engine.reap([])
+    await engine.reap(builds_running())
 
 
 async def test_a_package_without_a_wheel_is_built_apart_from_the_cache(
@@ -783,7 +784,7 @@ async def test_a_killed_engine_leaves_nothing_that_looks_finished(
     assert store.find(job.image) is None
     if line != "started":
         assert await engine.find(job.plan.environment_key) is None
-    await engine.reap([])
+    await engine.reap(builds_running())
     await until(lambda: not _children_of(job.build_id), 10)
     assert not store.image_path(job.image).exists()
     assert not (store.root / "builds" / job.build_id).exists()
@@ -800,7 +801,7 @@ async def test_reap_ends_processes_of_other_builds_only(engine: ProcessEngine, d
 
     gone, kept, foreign = await sleeper("old", data_dir), await sleeper("new", data_dir), await sleeper("old", tmp_path)
     try:
-        await engine.reap(["new"])
+        await engine.reap(builds_running("new"))
         async with asyncio.timeout(10):
             assert await gone.wait() == -signal.SIGKILL
         assert kept.returncode is None

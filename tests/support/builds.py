@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from builder.engines.base import Running
 from db.builds import Build
 from db.states import BuildState
 
@@ -35,3 +37,12 @@ _BUILT = Build(
 def build(**change: Any) -> Build:
     """A build that differs from an ordinary one in these fields."""
     return replace(_BUILT, **change)
+
+
+def builds_running(*build_ids: str) -> Running:
+    """What tells that these builds run."""
+
+    async def told() -> Collection[str]:
+        return build_ids
+
+    return told

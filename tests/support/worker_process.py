@@ -9,13 +9,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bindery.settings import BuildSettings, DatabaseSettings, FetchSettings
 from builder.documents.desk import Desk
-from builder.engines.base import BuildJob, EnvironmentInfo
+from builder.engines.base import BuildJob, EnvironmentInfo, Running
 from builder.fetch_limits import Tell
 from builder.guard import Guard, GuardedClient
 from builder.plan import Plan, PlanContext
@@ -88,7 +88,7 @@ class HangsAt:
         await self.at("composing")
         self._record(f"image {job.build_id}")
 
-    async def reap(self, running: Collection[str]) -> None:
+    async def reap(self, running: Running) -> None:
         return None
 
     async def fetch(self, wanted: Resolved, repository: Path, settings: FetchSettings, tell: Tell) -> str:

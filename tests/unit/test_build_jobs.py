@@ -102,7 +102,7 @@ class TestJob:
 
     def test_what_is_secret_is_in_the_secret_alone(self) -> None:
         parcel = Parcel(ORDER, b'{"auths": {}}', {"bindery-settings": b"UV_DEFAULT_INDEX=https://u:p@index"})
-        made = secret(KubernetesSettings(), "x", parcel)
+        made = secret(KubernetesSettings(), "x", parcel, "b")
         assert set(made["data"]) == {"order.json", "config.json", "secret-bindery-settings"}
         assert "password" not in json.dumps(described())
 
