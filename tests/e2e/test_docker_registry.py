@@ -306,7 +306,7 @@ async def test_a_build_survives_that_its_service_is_killed_in_each_of_its_states
         image, _, tag = visit.last["image"].rpartition(":")
         assert tags(registry, image) == [tag]
         await until(lambda: not list((killed.data_dir / "builds").glob("*")), 30, "nothing is left of the build")
-        assert await drafts(await find_docker(killed.environment), killed.data_dir, []) == []
+        assert await drafts(await find_docker(killed.environment), killed.data_dir) == set()
 
 
 def tags(registry: Registry, image: str) -> list[str]:
