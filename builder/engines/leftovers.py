@@ -18,6 +18,9 @@ ROOT_VARIABLE = "BINDERY_BUILD_ROOT"
 
 _END_SECONDS = 5.0
 _UNREADABLE_SECONDS, _LOOK_SECONDS = 0.1, 0.001
+#: Where /proc/<pid>/stat says, behind the program's name, where variables begin and end, and what it says first: see
+#: proc(5).
+_VARIABLES, _NOWHERE = slice(47, 49), ["0", "0"]
 
 
 def builds_with_leftovers(root: Path) -> set[str]:
@@ -61,7 +64,20 @@ def _processes(root: Path) -> Iterator[tuple[psutil.Process, str]]:
 def _environment(process: psutil.Process) -> dict[str, str]:
     """A process's environment, which cannot be read for a moment while it becomes another program."""
     until = time.monotonic() + _UNREADABLE_SECONDS
-    # What has no program, such as a thread of the kernel, has no environment either.
+    # What has no program, such as a thread of the kernel, has no variables either.
     while not (found := process.environ()) and process.exe() and time.monotonic() < until:
+        place = _place(process)
+        # The same program before and after has none, or has written something else over them.
+        if (found := process.environ()) or _place(process) == place != _NOWHERE:
+            break
         time.sleep(_LOOK_SECONDS)
     return found
+
+
+def _place(process: psutil.Process) -> list[str]:
+    """Where the memory of a process has its variables, in another place for each program that it becomes."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return fields.rpartition(")")[2].split()[_VARIABLES]
