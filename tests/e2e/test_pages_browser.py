@@ -553,6 +553,20 @@ async def test_the_browser_resolves_an_accepted_path_as_the_server_did(page: Pag
     assert strays == []
 
 
+async def test_a_page_whose_script_did_not_arrive_offers_to_load_it_again(page: Page, play: Stage) -> None:
+    await page.emulate_media(reduced_motion="reduce")
+    await page.route("**/stream.js*", lambda route: route.abort())
+    await page.goto("/v2/gh/o/r/HEAD")
+    again = page.get_by_role("link", name="Load it again")
+    await expect(again).to_be_hidden()
+    await expect(again).to_be_visible(timeout=15_000)
+    await axe.check(page)
+    await page.unroute("**/stream.js*")
+    await again.click()
+    await expect(page.get_by_role("status").first).to_have_text("Asking GitHub which commit that is…")
+    await expect(again).to_have_count(0)
+
+
 # --- for everybody ------------------------------------------------------------------------------------------
 
 

@@ -226,6 +226,7 @@ function finish(state, sentence, icon, word) {
   title(word);
 }
 
+part("stalled").remove();
 armCopyButtons();
 part("favicon").href = favicons.building;
 part("cancel").hidden = false;
