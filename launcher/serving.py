@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from launcher import later
 
 #: Where servers listen in their containers.
 PORT = 8888
 
 #: A server makes hundreds of thousands of objects while it is imported, and keeps them: looking for garbage among them
 #: is a tenth of its start. In an image's own folder, a file called like a module must not be taken for one.
-_STARTER = """\
-import sys
+_STARTER = f"""\
+{Path(later.__file__).read_text(encoding="utf-8")}
 del sys.path[0]
 import gc
 gc.disable()
-from jupyterlab.labapp import main
+import_jupyterlab()
+put_off_index()
 gc.freeze()
 gc.enable()
 sys.argv[0] = "jupyter-lab"
-sys.exit(main())
+sys.exit(sys.modules["jupyterlab.labapp"].main())
 """
 
 #: Old servers know their options by another name, and no token that is in a file.

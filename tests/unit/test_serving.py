@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,48 @@ def test_old_servers_get_their_options_and_a_token_by_variable(programs: Path) -
 def test_a_token_in_a_file_is_for_old_servers_too(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from a file")
     assert printed(programs, JUPYTER_TOKEN_FILE=str(tmp_path / "token")).startswith("from a file --")
+
+
+#: Packages that say when they are imported or used.
+PACKAGES = {
+    "requests/__init__.py": "print('requests')\nthere = 'asked'\n",
+    "httpx.py": "class AsyncClient:\n    def __init__(self, **options): print('client', options)\n    get = 'got'\n",
+    "jupyterlab/__init__.py": "",
+    "jupyterlab/extensions/__init__.py": "",
+    "jupyterlab/extensions/pypi.py": "import httpx\ndef client(): return httpx.AsyncClient(a=1)\n",
+    "jupyterlab/labapp.py": """
+import sys
+import requests
+from jupyterlab.extensions import pypi
+def main():
+    print("main", *sys.argv, "requests" in sys.modules)
+    client = pypi.client()
+    print("begun")
+    print(client.get, pypi.httpx.__name__, requests.there, requests.there)
+    import requests as again
+    print(again.there)
+""",
+}
+
+
+def test_what_a_server_hardly_uses_is_made_when_it_is_used(programs: Path, tmp_path: Path) -> None:
+    for name, text in PACKAGES.items():
+        path = tmp_path / "packages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    lab = programs / "jupyter-lab"
+    lab.write_text(f"#!{sys.executable}\nfrom jupyterlab.labapp import main\n")
+    lab.chmod(0o755)
+    (programs / "jupyter-server").symlink_to("/bin/true")
+    (programs / "grep").symlink_to("/bin/grep")
+    words = serving(["--x=1"])
+    environment = {"PATH": str(programs), "PYTHONPATH": str(tmp_path / "packages")}
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert ended.stdout.splitlines() == [
+        "main jupyter-lab --x=1 False",
+        "begun",
+        "client {'a': 1}",
+        "requests",
+        "got later asked asked",
+        "asked",
+    ], ended.stderr
