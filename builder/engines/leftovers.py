@@ -32,7 +32,8 @@ def builds_with_leftovers(root: Path) -> set[str]:
 
 def remove_leftovers(root: Path, build_ids: Collection[str]) -> None:
     """End all processes of these builds, and remove their folders."""
-    _end([process for process, build in _processes(root) if build in build_ids])
+    if build_ids:
+        _end([process for process, build in _processes(root) if build in build_ids])
     for build_id in build_ids:
         remove_tree(root / "builds" / build_id)
 

@@ -37,12 +37,12 @@ def test_a_program_that_becomes_another_one_is_ended_too(tmp_path: Path) -> None
 
 #: Writes over its own variables, as servers do that show in their name what they are at.
 NAMELESS = """
-import ctypes, time
+import ctypes, signal
 from pathlib import Path
 begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
 ctypes.memset(begin, 0, end - begin)
 print("done", flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -51,13 +51,15 @@ def test_programs_without_variables_keep_nobody_waiting(tmp_path: Path, monkeypa
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: (waits.append(seconds), sleep(seconds)))
     with contextlib.ExitStack() as stack:
-        for argv, environment in ((["/bin/sleep", "60"], {}), ([sys.executable, "-c", NAMELESS], {"A": "b"})):
-            for _ in range(5):
-                process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE)
-                stack.enter_context(process)
-                stack.callback(process.kill)
-                assert process.stdout is not None
-                assert argv[0] == "/bin/sleep" or process.stdout.readline() == b"done\n"
+        for argv, environment in [(["/bin/cat"], {}), ([sys.executable, "-c", NAMELESS], {"A": "b"})] * 5:
+            process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"done\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"done\n"
         end_build(tmp_path, "a-build")
     # Each of them cost a hundred once. What becomes another program in this moment may cost some.
     assert len(waits) < 100
