@@ -87,7 +87,8 @@ class Jobs:
         alive = set(await running())
         for item in secrets:
             if not alive & set(holders(item)):
-                await self._remove("secrets", item["metadata"]["name"])
+                # As it was found: a Job that owns it since then takes it along.
+                await self._remove("secrets", item["metadata"]["name"], item["metadata"]["resourceVersion"])
 
     async def names(self) -> list[str]:
         """The Jobs that are there."""
