@@ -1,4 +1,4 @@
-"""Rows of builds, made without a database."""
+"""Builds, without a database: their rows, and which of them run."""
 
 from __future__ import annotations
 
