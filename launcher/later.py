@@ -28,9 +28,6 @@ class Later(types.ModuleType):
 
 def import_jupyterlab() -> None:
     """Import JupyterLab without Requests, which serves lists of extensions that operators may keep."""
-    if importlib.util.find_spec("requests") is None:
-        importlib.import_module("jupyterlab.labapp")
-        return
 
     def leave() -> None:
         if sys.modules.get("requests") is later:
@@ -40,7 +37,9 @@ def import_jupyterlab() -> None:
         leave()
         return importlib.import_module("requests")
 
-    later = sys.modules["requests"] = Later(requests)
+    later = Later(requests)
+    if importlib.util.find_spec("requests") is not None:
+        sys.modules["requests"] = later
     try:
         importlib.import_module("jupyterlab.labapp")
     finally:

@@ -9,12 +9,14 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bindery.errors import EngineUnavailable, SessionFailed
 from bindery.settings import MIB, SessionSettings
+from launcher import later
 from launcher.spawners.base import Running, SessionRequest
 from launcher.spawners.docker import DockerSpawner
 from launcher.spawners.docker_container import DESCRIPTION_LABEL
@@ -22,6 +24,7 @@ from tests.support.docker import engine, os_image
 from tests.support.docker_sessions import NETWORK, EngineThatGoesAway, docker_spawner
 from tests.support.notebook_server import NotebookServer
 from tests.support.session_images import (
+    ENVIRONMENT,
     SessionImages,
     build,
     make_classic_image,
@@ -38,6 +41,20 @@ for host, port in {places}:
         print(host, 'open')
     except OSError:
         print(host, 'closed')
+"""
+#: After what puts off: whether the real packages are left out, and do their work when they are used after all.
+PUT_OFF = """
+import asyncio, http.server, threading
+import_jupyterlab()
+put_off_index()
+from jupyterlab.extensions.pypi import PyPIExtensionManager
+from jupyterlab_server import listings_handler
+manager = PyPIExtensionManager()
+print("httpcore" in sys.modules, "urllib3" in sys.modules)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+place = f"http://127.0.0.1:{server.server_port}/"
+print(asyncio.run(manager._httpx_client.get(place)).status_code, listings_handler.requests.get(place).status_code)
 """
 HOG = "print(len(bytearray(10**9)))"
 
@@ -91,6 +108,12 @@ async def ended(spawner: DockerSpawner, name: str) -> None:
         return (await spawner.poll(name)).running is Running.EXITED
 
     await until(is_over, what="the container's end")
+
+
+def test_what_jupyterlab_hardly_uses_works_when_it_is_used(images: SessionImages) -> None:
+    program = Path(later.__file__).read_text() + PUT_OFF
+    said = engine().run("run", "--rm", images.shared, f"{ENVIRONMENT}/bin/python", "-c", program)
+    assert said.split() == ["False", "False", "200", "200"]
 
 
 async def test_a_container_is_held_within_its_limits(images: SessionImages) -> None:
