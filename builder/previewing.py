@@ -20,7 +20,7 @@ from builder.fetch import read_tree
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.planning import plan_for
-from builder.providers.base import Provider, Resolved
+from builder.providers.base import Fetcher, Resolved
 from builder.providers.over_git import from_git
 from db.builds import LeaseLost
 from db.events import Failure
@@ -47,7 +47,7 @@ class PlanningDesk:
     scratch: Path
     settings: PreviewSettings
     fetch: FetchSettings
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    providers: Mapping[str, Fetcher] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
 

@@ -34,7 +34,7 @@ from builder.fetch_limits import Tell
 from builder.guard import GuardedClient
 from builder.plan import Plan
 from builder.planning import plan_for
-from builder.providers.base import Provider, Resolved
+from builder.providers.base import Fetcher, Resolved
 from builder.providers.over_git import from_git
 from builder.told import told
 from db.builds import QUEUE, Build, BuildStore, LeaseLost, cancel_topic
@@ -68,7 +68,7 @@ class Workshop:
     #: Renders what visitors read meanwhile.
     desk: Desk
     #: Who fetches what, by the link's prefix; what is of none of them is fetched with Git.
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    providers: Mapping[str, Fetcher] = field(default_factory=dict)
     #: Told of each build that begins (`fetching`) and ends, with the seconds since it began.
     observe: Callable[[Build, BuildState, float], None] = lambda build, state, seconds: None
     clock: Callable[[], float] = time.time

@@ -55,11 +55,23 @@ class Resolved:
         return cls(**json.loads(text))
 
 
-class Provider(Protocol):
+class Fetcher(Protocol):
+    """What brings repositories here. `fetch` raises a `BinderyError` that says what to mend."""
+
+    async def fetch(self, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
+        """Bring it into a new bare Git repository at `folder`; returns the commit's id there.
+
+        The same `ref` gives the same commit. Of `resolved` a build keeps `spec`, `repo_url`, `ref` and `ref_url` only.
+        `tell` takes lines of progress. The folder's parent is the build's own, for what is needed meanwhile.
+        """
+        ...
+
+
+class Provider(Fetcher, Protocol):
     """One kind of place where repositories live.
 
     `parse` is pure and raises `InvalidSpec` or `HostRefused`; `resolve` asks the place and raises a `BinderyError` that
-    says what to mend, and so does `fetch`. The spec is the raw, still percent-encoded text of the link.
+    says what to mend, as `fetch` does. The spec is the raw, still percent-encoded text of the link.
     """
 
     @property
@@ -73,12 +85,4 @@ class Provider(Protocol):
 
     async def resolve(self, parsed: ParsedSpec) -> Resolved:
         """Find what the spec points to now."""
-        ...
-
-    async def fetch(self, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
-        """Bring it into a new bare Git repository at `folder`; returns the commit's id there.
-
-        The same `ref` gives the same commit. Of `resolved` a build keeps `spec`, `repo_url`, `ref` and `ref_url` only.
-        `tell` takes lines of progress. The folder's parent is the build's own, for what is needed meanwhile.
-        """
         ...

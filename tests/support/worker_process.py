@@ -91,9 +91,9 @@ class HangsAt:
     async def reap(self, running: Running) -> None:
         return None
 
-    async def fetch(self, wanted: Resolved, repository: Path, settings: FetchSettings, tell: Tell) -> str:
+    async def fetch(self, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
         await self.at("fetching")
-        return await from_git(self._client, wanted, repository, settings, tell)
+        return await from_git(self._client, resolved, folder, limits, tell)
 
     def _record(self, line: str) -> None:
         with (self._folder / "made").open("a") as file:
@@ -118,7 +118,7 @@ async def work(orders: Orders) -> None:
             build=BuildSettings(lease_seconds=LEASE_SECONDS),
             fetch=FetchSettings(),
             desk=Desk(DocumentStore(database, wakeups), wakeups, frozenset()),
-            providers={"gh": engine},  # type: ignore[dict-item]
+            providers={"gh": engine},
         )
         await asyncio.gather(Worker(shop).run(), Notifications(database, settings, wakeups).run())
 
