@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bindery.process import end_group, spawned
+from bindery.program import Program
 
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "An Author",
@@ -116,7 +117,7 @@ class GitServer:
                 await sending
 
 
-async def _passed_on(process: asyncio.subprocess.Process, request: web.Request) -> web.StreamResponse:
+async def _passed_on(process: Program, request: web.Request) -> web.StreamResponse:
     """What the program says, as it comes."""
     assert process.stdout is not None
     head = await process.stdout.readuntil(b"\r\n\r\n")
@@ -131,7 +132,7 @@ async def _passed_on(process: asyncio.subprocess.Process, request: web.Request) 
     return response
 
 
-async def _send(process: asyncio.subprocess.Process, body: bytes) -> None:
+async def _send(process: Program, body: bytes) -> None:
     if process.stdin is not None:
         with contextlib.suppress(ConnectionError):
             process.stdin.write(body)

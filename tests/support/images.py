@@ -24,7 +24,7 @@ from registry.manifests import (
 )
 from registry.names import Reference
 from registry.transport import RetryPolicy
-from registry.uploads import BytesSource, FileSource
+from registry.uploads import BytesSource, FileSource, Source
 
 #: Retries that do not make tests wait.
 QUICK = ClientSettings(retry=RetryPolicy(attempts=4, first_seconds=0.01, longest_seconds=0.05))
@@ -63,7 +63,8 @@ async def push_image(
         document["history"] = [{"created_by": "a test"}, {"created_by": "nothing", "empty_layer": True}]
         document["history"] += [{"created_by": "a test"}] * (len(layers) - 1)
     blob = BytesSource(json.dumps(document).encode())
-    for source in (blob, *(FileSource(layer.path, layer.digest, layer.size) for layer in layers)):
+    sources: list[Source] = [blob, *(FileSource(layer.path, layer.digest, layer.size) for layer in layers)]
+    for source in sources:
         await client.upload(reference.repository, source)
     manifest = Manifest.write(
         {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.needs import need
@@ -71,14 +73,11 @@ def _npm(place: Path, *words: str) -> None:
     subprocess.run(["npm", *words], cwd=place, check=True, timeout=_TIMEOUT_SECONDS)
 
 
-class _fresh(tempfile.TemporaryDirectory[str]):  # noqa: N801
+@contextlib.contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
     """A temporary folder beside the one to be made, so that it can be renamed."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True)
-
-    def __enter__(self) -> Path:  # type: ignore[override]
-        return Path(super().__enter__())
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
 
 
 def _keep(place: Path, folder: Path) -> None:

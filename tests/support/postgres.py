@@ -79,7 +79,7 @@ class Postgres:
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            cursor = connection.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
     @contextlib.contextmanager

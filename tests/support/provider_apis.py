@@ -212,7 +212,7 @@ class ProviderApis:
         dataset = self.datasets[doi]
         newest = list(dataset.versions)[-1]
         major, _, minor = newest.partition(".")
-        version = {
+        latest = {
             "versionNumber": int(major),
             "versionMinorNumber": int(minor),
             "versionState": "RELEASED",
@@ -224,7 +224,7 @@ class ProviderApis:
             "persistentUrl": f"{self.doi_url}/{doi}",
             "protocol": "doi",
             "authority": authority,
-            "latestVersion": version,
+            "latestVersion": latest,
         }
         return _json({"status": "OK", "data": data})
 

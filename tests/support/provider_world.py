@@ -199,8 +199,8 @@ CASES: dict[str, Callable[[World], Case]] = {
     ),
     "ckan": lambda w: Case(
         *("ckan", encoded(f"{w.apis.url}/portal/dataset/sample"), encoded(f"{w.apis.url}/portal/dataset/sample")),
-        *("sample.v1643771045", f"{w.apis.url}/portal/dataset/sample", "ckan-sample", FLAT),
-        encoded(f"{w.apis.url}/portal/dataset/nosuch"),
+        *("sample.v1643771045", f"{w.apis.url}/portal/dataset/sample", "ckan-sample"),
+        *(FLAT, encoded(f"{w.apis.url}/portal/dataset/nosuch")),
     ),
     "bitbucket": lambda w: Case(
         *("bitbucket", "o/r/v1", f"o/r/{w.commit}", w.commit, f"{w.git.url}/o/r/src/{w.commit}", "o-r"),

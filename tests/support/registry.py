@@ -74,13 +74,10 @@ class TokenServer:
             access.append({"type": kind, "name": name, "actions": actions.split(",")})
         now = int(time.time()) - (3600 if self.stale else 0)
         claims = {"iss": _ISSUER, "sub": USER, "aud": _SERVICE, "exp": now + 600, "nbf": now - 60, "iat": now}
-        chain = subprocess.run(
-            ["openssl", "x509", "-in", self.folder / "cert.pem", "-outform", "DER"], check=True, capture_output=True
-        ).stdout
+        chain = _openssl("x509", "-in", self.folder / "cert.pem", "-outform", "DER")
         head = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(chain).decode()]}
         said = ".".join(_url64(json.dumps(part).encode()) for part in (head, claims | {"access": access, "jti": "1"}))
-        argv = ["openssl", "dgst", "-sha256", "-sign", self.folder / "key.pem"]
-        signature = subprocess.run(argv, input=said.encode(), check=True, capture_output=True).stdout
+        signature = _openssl("dgst", "-sha256", "-sign", self.folder / "key.pem", data=said.encode())
         return f"{said}.{_url64(signature)}"
 
 
@@ -148,9 +145,9 @@ async def served(application: web.Application) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def _token_server(folder: Path) -> AsyncIterator[TokenServer]:
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"]
-    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
-    await asyncio.to_thread(subprocess.run, [*argv, *files], check=True, capture_output=True)
+    words = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests")
+    files = ("-keyout", folder / "key.pem", "-out", folder / "cert.pem")
+    await asyncio.to_thread(_openssl, *words, *files)
     server = TokenServer(folder)
     application = web.Application()
     application.router.add_route("*", "/token", server.answer)
@@ -186,6 +183,10 @@ async def _answers(process: subprocess.Popen[bytes], port: int, folder: Path) ->
             return answer.status in (200, 401)
     except aiohttp.ClientError:
         return False
+
+
+def _openssl(*words: str | Path, data: bytes | None = None) -> bytes:
+    return subprocess.run(["openssl", *words], input=data, check=True, capture_output=True).stdout
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -48,7 +48,7 @@ def _in(folder: Path, found: Engine, mebibytes: int) -> Iterator[Engine]:
 
 
 def _copy_image(name: str, source: Engine, target: Engine) -> None:
-    words = [source.client, "save", name]
+    words = (source.client, "save", name)
     with subprocess.Popen(words, env=source.environment, stdout=subprocess.PIPE) as saved:
         subprocess.run([target.client, "load", "--quiet"], env=target.environment, stdin=saved.stdout, check=True)
     assert saved.returncode == 0
