@@ -30,9 +30,14 @@ def beat(url: str, over: threading.Event) -> list[float]:
     return took
 
 
+def _listen(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
+
+
 def main() -> None:
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    threading.Thread(target=_listen, args=(over,), daemon=True).start()
     print(json.dumps(beat(sys.argv[1], over)))
 
 
