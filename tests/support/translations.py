@@ -6,7 +6,7 @@ Whoever translates a language writes into `web/translations/<code>.po`; a new la
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -80,12 +80,16 @@ def _header(catalog: Catalog) -> str:
     return 'msgid ""\nmsgstr ""\n' + "".join(f'"{line}\\n"\n' for line in lines) + "\n"
 
 
+def forms(said: str | Sequence[str] | None) -> tuple[str, ...]:
+    """A message's text, or its translation: one form, or one for each plural."""
+    return (said or "",) if isinstance(said, str | None) else tuple(said)
+
+
 def untranslated(path: Path) -> list[str]:
     """Messages of a catalog that nobody has translated."""
     lacking = []
     for message in stored(path):
-        forms = message.string if isinstance(message.string, tuple) else (message.string,)
-        if message.id and (message.fuzzy or not all(forms)):
+        if message.id and (message.fuzzy or not all(forms(message.string))):
             lacking.append(str(message.id))
     return lacking
 

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from bindery.settings import SessionSettings
-from db.builds import Build
 from db.line import Allowance
 from db.seats import UNWATCHED_SECONDS
 from db.sessions import Session
 from db.states import BuildState, SessionState
 from launcher.decisions import ABANDONED_SECONDS, Action, decide
+from tests.support.builds import build
 
 NOW = 100_000.0
+SESSION = Session(
+    id="i",
+    name="n",
+    token="",
+    image="i:t",
+    build_id=None,
+    request={},
+    launch_host="",
+    repository="",
+    allowance=Allowance(),
+    launch_event=None,
+    state=SessionState.PENDING,
+    last_seq=0,
+    address=None,
+    stop_reason=None,
+    error_code=None,
+    error_message=None,
+    error_hint=None,
+    error_retryable=None,
+    created_at=NOW,
+    watched_at=NOW,
+    started_at=None,
+    ready_at=None,
+    opened_at=None,
+    active_at=None,
+    finished_at=None,
+)
 LIMITS = SessionSettings(idle_seconds=100, max_age_seconds=1000, unopened_seconds=50)
 
 
-def session(state: SessionState, **values: object) -> Session:
-    given: dict[str, object] = dict.fromkeys(Session.__dataclass_fields__)
-    given |= {
-        "id": "i",
-        "name": "n",
-        "request": {},
-        "allowance": Allowance(),
-        "state": state,
-        "created_at": NOW,
-        "watched_at": NOW,
-    }
-    return Session(**{**given, **values})  # type: ignore[arg-type]
-
-
-def build(state: BuildState) -> Build:
-    given: dict[str, object] = dict.fromkeys(Build.__dataclass_fields__)
-    return Build(**{**given, "id": "b", "state": state})  # type: ignore[arg-type]
+def session(state: SessionState, **values: Any) -> Session:
+    return replace(SESSION, state=state, **values)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +67,7 @@ def test_a_pending_session_waits_for_its_build_and_its_visitor(
     build_state: BuildState, unwatched: float, action: Action
 ) -> None:
     row = session(SessionState.PENDING, build_id="b", watched_at=NOW - unwatched)
-    assert decide(row, {"b": build(build_state)}, {}, LIMITS, NOW).action is action
+    assert decide(row, {"b": build(state=build_state)}, {}, LIMITS, NOW).action is action
 
 
 def test_a_session_of_a_known_image_starts_at_once() -> None:

@@ -36,7 +36,7 @@ def placed(truth: str = "True", **more: str) -> list[dict[str, str]]:
     return [{"type": "PodScheduled", "status": truth, **more}]
 
 
-RUNS = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
+SINCE = {"startedAt": "2030-01-01T00:00:00Z"}
 
 
 class TestPod:
@@ -113,8 +113,8 @@ class TestStatus:
         [
             (pod(), Running.STARTING),
             (pod(conditions=placed(), waiting={"reason": "ContainerCreating"}), Running.STARTING),
-            (pod("Running", **RUNS), Running.RUNNING),
-            (pod("Running", deleting=True, **RUNS), Running.EXITED),
+            (pod("Running", running=SINCE), Running.RUNNING),
+            (pod("Running", deleting=True, running=SINCE), Running.EXITED),
             (pod("Failed", terminated={"exitCode": 3, "reason": "Error"}), Running.EXITED),
             (pod("Failed", deleting=True, terminated={"exitCode": 3}), Running.MISSING),
             (pod(deleting=True), Running.MISSING),
@@ -128,7 +128,7 @@ class TestStatus:
         [
             (pod("Failed", terminated={"exitCode": 137, "reason": "OOMKilled"}), "more than its 2048 MiB"),
             (pod("Failed", terminated={"exitCode": 3, "reason": "Error"}), "exit code 3"),
-            (pod("Running", deleting=True, **RUNS), "removed from the cluster"),
+            (pod("Running", deleting=True, running=SINCE), "removed from the cluster"),
             (pod(waiting={"reason": "ErrImagePull", "message": "x: not found"}), "not here any more"),
             (pod(waiting={"reason": "ImagePullBackOff", "message": "401 Unauthorized"}), "may not pull"),
             (pod(waiting={"reason": "CreateContainerConfigError", "message": "no such key"}), "no such key"),
@@ -144,7 +144,7 @@ class TestStatus:
         "view",
         [
             pod(),
-            pod("Running", **RUNS),
+            pod("Running", running=SINCE),
             pod(waiting={"reason": "ErrImagePull", "message": "dial tcp: i/o timeout"}),
             pod(waiting={"reason": "CreateContainerConfigError", "message": 'secret "bindery-o-r-1" not found'}),
             pod(
@@ -184,7 +184,7 @@ class TestSteps:
         steps.hear({"reason": "Pulling", "message": 'Pulling image "i:1"'})
         clock.now = 2.5
         steps.hear({"reason": "Pulled", "message": 'Successfully pulled image "i:1" in 2.4s'})
-        steps.see(pod("Running", conditions=placed(), **RUNS))
+        steps.see(pod("Running", conditions=placed(), running=SINCE))
         assert steps.lines == [
             "Found a node for the server.",
             "The node fetches the image i:1...",
@@ -220,7 +220,7 @@ class TestSteps:
         assert steps.overdue(waiting) is None
         clock.now = 801
         assert steps.overdue(waiting) is not None
-        assert steps.overdue(pod("Running", conditions=placed(), **RUNS)) is None
+        assert steps.overdue(pod("Running", conditions=placed(), running=SINCE)) is None
 
     def test_what_passes_by_itself_is_not_told(self, steps: Steps) -> None:
         for reason in ('secret "bindery-o-r-1234" not found', "failed to sync secret cache: timed out waiting"):

@@ -24,13 +24,14 @@ from registry.folder import folder_items
 from registry.layer import EPOCH, Item, Layer, LayerSettings, Part, make_layer, write_layer
 from registry.tar import END, Kind, header, padding
 
+SETTINGS = LayerSettings()
 _NAMES = st.binary(min_size=1, max_size=120).filter(
     lambda name: not set(name) & set(b"\0/") and name not in (b".", b"..")
 )
 
 
-def _write(folder: Path, path: Path, **settings: object) -> Layer:
-    return write_layer([Part("home/jovyan", folder_items(folder))], path, LayerSettings(**settings))  # type: ignore[arg-type]
+def _write(folder: Path, path: Path, settings: LayerSettings = SETTINGS) -> Layer:
+    return write_layer([Part("home/jovyan", folder_items(folder))], path, settings)
 
 
 def _sample(folder: Path) -> Path:
@@ -102,7 +103,7 @@ def test_without_isal_the_content_is_the_same(tmp_path: Path, monkeypatch: pytes
 def test_zstd_has_the_same_content(tmp_path: Path) -> None:
     zstd = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     first = _write(_sample(tmp_path / "one"), tmp_path / "1")
-    second = _write(tmp_path / "one", tmp_path / "2", compression=Compression.ZSTD)
+    second = _write(tmp_path / "one", tmp_path / "2", LayerSettings(compression=Compression.ZSTD))
     assert second.diff_id == first.diff_id
     assert zstd.decompress(second.path.read_bytes()) == gzip.decompress(first.path.read_bytes())
     assert second.descriptor("application/vnd.oci.image.layer.v1.tar").media_type.endswith("tar+zstd")
@@ -138,7 +139,7 @@ def test_padding_fills_blocks(size: int) -> None:
 )
 def test_hostile_names_are_refused(tmp_path: Path, path: bytes) -> None:
     with pytest.raises(LayerRefused):
-        write_layer([Part("home", lambda: iter([Item(path, Kind.FOLDER)]))], tmp_path / "layer", LayerSettings())
+        write_layer([Part("home", lambda: iter([Item(path, Kind.FOLDER)]))], tmp_path / "layer", SETTINGS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,19 +147,19 @@ def test_hostile_names_are_refused(tmp_path: Path, path: bytes) -> None:
 def test_nothing_is_stored_below_a_link_or_file(tmp_path: Path, kind: Kind) -> None:
     items = [Item(b"a", kind, target=b"/etc" if kind is Kind.LINK else b""), Item(b"a/passwd", Kind.FILE)]
     with pytest.raises(LayerRefused):
-        write_layer([Part("home", lambda: iter(items))], tmp_path / "layer", LayerSettings())
+        write_layer([Part("home", lambda: iter(items))], tmp_path / "layer", SETTINGS)
 
 
 @pytest.mark.parametrize("paths", [(b"a", b"a"), (b"b", b"a"), (b"a.b", b"a/b")])
 def test_items_come_sorted_and_once(tmp_path: Path, paths: tuple[bytes, bytes]) -> None:
     with pytest.raises(LayerRefused):
-        write_layer([Part("", lambda: (Item(path, Kind.FILE) for path in paths))], tmp_path / "l", LayerSettings())
+        write_layer([Part("", lambda: (Item(path, Kind.FILE) for path in paths))], tmp_path / "l", SETTINGS)
 
 
 @pytest.mark.parametrize("prefix", ["../x", "a/../b", "a//b"])
 def test_a_prefix_stays_in_the_image(tmp_path: Path, prefix: str) -> None:
     with pytest.raises(LayerRefused):
-        write_layer([Part(prefix, lambda: iter(()))], tmp_path / "layer", LayerSettings())
+        write_layer([Part(prefix, lambda: iter(()))], tmp_path / "layer", SETTINGS)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
@@ -184,12 +185,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
 def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, content: bytes) -> None:
     items = [Item(b"file", Kind.FILE, size=12, read=lambda: [content])]
     with pytest.raises(LayerRefused, match="changed"):
-        write_layer([Part("", lambda: iter(items))], tmp_path / "layer", LayerSettings())
+        write_layer([Part("", lambda: iter(items))], tmp_path / "layer", SETTINGS)
 
 
 def test_a_layer_has_a_limit(tmp_path: Path) -> None:
     with pytest.raises(LayerRefused, match="limit"):
-        _write(_sample(tmp_path / "tree"), tmp_path / "layer", max_bytes=1024)
+        _write(_sample(tmp_path / "tree"), tmp_path / "layer", LayerSettings(max_bytes=1024))
     assert not (tmp_path / "layer").exists()
 
 

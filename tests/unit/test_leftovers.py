@@ -49,7 +49,12 @@ signal.pause()
 def test_programs_without_variables_keep_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     sleep = time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: (waits.append(seconds), sleep(seconds)))
+
+    def counted(seconds: float) -> None:
+        waits.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", counted)
     with contextlib.ExitStack() as stack:
         for argv, environment in [(["/bin/cat"], {}), ([sys.executable, "-c", NAMELESS], {"A": "b"})] * 5:
             process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 from rich.console import Console
@@ -20,6 +21,16 @@ from web.links import BADGE_TEXTS
 SERVICE = "https://bindery.example.org/"
 
 
+class Changes(TypedDict, total=False):
+    """What else is typed."""
+
+    address: str
+    ref: str
+    path: str
+    open_as: str
+    service: str
+
+
 @pytest.fixture
 def share(tmp_path: Path) -> Share:
     return Share("owner/name", "", "", "file", SERVICE, Settings(data_dir=tmp_path))
@@ -27,9 +38,9 @@ def share(tmp_path: Path) -> Share:
 
 async def printed(share: Share, only: str = "", as_json: bool = False) -> tuple[str, str]:
     """What it writes, and what it notes beside."""
-    output, errors = (Console(file=io.StringIO(), width=40) for _ in range(2))
-    await link(share, only, as_json, output, errors)
-    return output.file.getvalue(), errors.file.getvalue()  # type: ignore[attr-defined]
+    output, errors = io.StringIO(), io.StringIO()
+    await link(share, only, as_json, Console(file=output, width=40), Console(file=errors, width=40))
+    return output.getvalue(), errors.getvalue()
 
 
 async def test_it_prints_the_link_and_every_badge(share: Share) -> None:
@@ -93,8 +104,8 @@ async def test_without_one_it_is_the_one_that_runs(share: Share, tmp_path: Path)
     ],
 )
 async def test_what_cannot_be_a_link_is_refused_with_a_cure(
-    share: Share, changes: dict[str, str], error: type[BinderyError]
+    share: Share, changes: Changes, error: type[BinderyError]
 ) -> None:
     with pytest.raises(error) as refused:
-        await printed(replace(share, **changes))  # type: ignore[arg-type]
+        await printed(replace(share, **changes))
     assert refused.value.hint

@@ -50,7 +50,7 @@ async def test_nothing_is_kept_afterwards() -> None:
 async def test_keys_are_apart() -> None:
     once, question = Once[int](), Question()
     question.go.set()
-    assert await asyncio.gather(once("a", question), once("b", question)) == [1, 2]
+    assert await asyncio.gather(*(once(key, question) for key in "ab")) == [1, 2]
 
 
 async def test_a_question_goes_on_when_one_who_asked_leaves() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.translations import TRANSLATIONS, renewed, stored, untranslated
+from tests.support.translations import TRANSLATIONS, forms, renewed, stored, untranslated
 from web import catalog
 from web.languages import languages
 from web.told import told
@@ -26,20 +26,19 @@ class TestCatalogs:
 
     def test_translations_have_the_same_placeholders(self, path: Path) -> None:
         for message in stored(path):
-            ids = message.id if isinstance(message.id, tuple) else (message.id,)
-            forms = message.string if isinstance(message.string, tuple) else (message.string,)
-            given = {name for text in ids for name in _PLACEHOLDER.findall(text)}
-            for form in forms:
+            given = {name for text in forms(message.id) for name in _PLACEHOLDER.findall(text)}
+            for form in forms(message.string):
                 assert set(_PLACEHOLDER.findall(form)) <= given, message.id
-            assert {name for form in forms for name in _PLACEHOLDER.findall(form)} == given, message.id
+            assert {name for form in forms(message.string) for name in _PLACEHOLDER.findall(form)} == given, message.id
 
     def test_the_service_reads_it_as_gettext_does(self, path: Path) -> None:
         ours = catalog.read(path.read_text())
         for message in stored(path):
-            if isinstance(message.id, tuple):
-                assert [ours.ngettext(*message.id, number) for number in (1, 2)] == list(message.string)
-            elif message.id:
-                assert ours.gettext(message.id) == message.string
+            match forms(message.id):
+                case [one, many]:
+                    assert tuple(ours.ngettext(one, many, number) for number in (1, 2)) == forms(message.string)
+                case [text] if text:
+                    assert (ours.gettext(text),) == forms(message.string)
 
 
 def test_there_is_a_language_beside_english() -> None:

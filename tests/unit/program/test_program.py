@@ -28,7 +28,8 @@ async def test_streams_and_exit_code() -> None:
     program = await Program.start([SHELL, "-c", "cat; echo problem >&2; exit 3"], stdin=PIPE)
     assert program.returncode is None
     assert await program.communicate(b"x" * 200_000) == (b"x" * 200_000, b"problem\n")
-    assert (program.returncode, await program.wait()) == (3, 3)
+    assert await program.wait() == 3
+    assert program.returncode == 3
     program.close()
 
 
