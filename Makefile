@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 UPGRADE ?= --upgrade
 BIN = $(VENV)/bin
 UV = $(BIN)/uv
@@ -21,7 +21,7 @@ serve: $(VENV)/.installed ## Start the service; options: make serve ARGS="--port
 
 test: $(VENV)/.installed-dev ## Set up and run all tests; options: make test ARGS="-k proxy" JOBS=1
 	@tests/tools.sh
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, format, types, layers
 	@$(BIN)/ruff check .
