@@ -74,7 +74,7 @@ async def test_visitors_of_two_processes_stand_in_one_line(replicas: tuple[Repli
         for state in (SessionState.STOPPING, SessionState.STOPPED):
             assert await first.sessions.advance(runs, state, [], time.time()) is not None
         # Controllers of both processes give the one free place at the same moment.
-        rows, events = [early, late], {early.id: [], late.id: []}
-        given = await asyncio.gather(*(each.sessions.start(rows, events, time.time(), ROOM) for each in replicas))
+        now, quiet = time.time(), {early.id: (), late.id: ()}
+        given = await asyncio.gather(*(each.sessions.start([early, late], quiet, now, ROOM) for each in replicas))
         assert [row.id for started in given for row in started] == [early.id]
         assert (await anext(of_late)).fields["position"] == 1

@@ -102,7 +102,7 @@ class TestGist:
     async def test_a_token_goes_no_further_than_its_host(self, world: World) -> None:
         world.apis.faults[f"/gists/{GIST}"] = (302, {"Location": f"{world.apis.doi_url}/gists/0"}, b"")
         world.apis.gists["0"] = True
-        changed = GistSettings(url=world.git.url, api_url=world.apis.url, token="hidden")  # type: ignore[arg-type]
+        changed = GistSettings(url=world.git.url, api_url=world.apis.url, token="hidden")
         place = providers(settings(world.git.url, world.apis).model_copy(update={"gist": changed}), world.client)[
             "gist"
         ]

@@ -58,8 +58,9 @@ class TestBuilds:
         for turn in range(10):
             claim = await builds.claim("w", 30, 2.0 + turn)
             assert claim is not None
-            ending = builds.finish(claim, BuildState.FAILED, [], 3.0 + turn)
-            _, *asked = await asyncio.gather(ending, *(builds.request(WANTED, [], 3.0 + turn) for _ in range(6)))
+            ending = asyncio.create_task(builds.finish(claim, BuildState.FAILED, [], 3.0 + turn))
+            asked = await asyncio.gather(*(builds.request(WANTED, [], 3.0 + turn) for _ in range(6)))
+            await ending
             await builds.request(WANTED, [], 3.0 + turn)
             assert len(await builds.unfinished()) == 1
             assert {build.id for build, _ in asked} <= {claim.id, (await builds.unfinished())[0].id}
@@ -207,9 +208,9 @@ class TestSessions:
         assert ready is not None
         assert await sessions.advance(rows[1], SessionState.STOPPED, [], 2.0) is not None
         await sessions.fail_all(rows, Failure.of(RefNotFound("no such ref", hint="look again")), 3.0)
-        found = {row.id: await sessions.get(row.id) for row in rows}
-        states = [found[row.id].state for row in rows if (found[row.id]) is not None]
-        assert states == [SessionState.FAILED, SessionState.STOPPED, *[SessionState.FAILED] * 3]
+        found = [await sessions.get(row.id) for row in rows]
+        failed, stopped = SessionState.FAILED, SessionState.STOPPED
+        assert [row and row.state for row in found] == [failed, stopped, failed, failed, failed]
         assert [event.seq for event in await sessions.events(rows[0].id, 0)] == [1, 2]
         assert [event.seq for event in await sessions.events(rows[4].id, 0)] == [1]
         assert await sessions.events(rows[1].id, 0) == []
