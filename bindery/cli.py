@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Coroutine
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-import uvloop
 from pydantic import ValidationError
 from rich.console import Console
 
-from bindery import __version__, logs
+from bindery import __version__, interrupts, logs
 from bindery.errors import BinderyError
+from bindery.interrupts import Interrupted
 from bindery.settings import MIB, EngineName, Role, Settings
 from bindery.settings_table import unknown
 from bindery.terminal import marked
@@ -299,15 +298,15 @@ def _settings(**given: Any) -> Settings:
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
+        return interrupts.run(work)
     except BinderyError as error:
         errors.print(f"[red]Error:[/red] {marked(error.message.strip())} [dim]({error.code})[/dim]", soft_wrap=True)
         if error.hint:
             errors.print(f"Hint: {marked(error.hint.strip())}", soft_wrap=True)
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    except Interrupted as end:
+        # As a shell tells it of a program that a signal ended.
+        raise typer.Exit(128 + end.number) from None
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import uvicorn
 from bindery.data_dir import Announcement, announce, exclusive, new_token
 from bindery.engines import chosen
 from bindery.errors import PortTaken, UnsafeAddress
+from bindery.interrupts import ending
 from bindery.roles import check, shows
 from bindery.settings import EngineName, Settings
 from bindery.wiring import Service, base_url, service
@@ -160,7 +161,7 @@ def _config(settings: Settings, running: Service) -> uvicorn.Config:
 @contextlib.contextmanager
 def _signals(server: uvicorn.Server, health: Health, delay_seconds: float) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = ending()
 
     def stop(number: int) -> None:
         patient = number == signal.SIGTERM and not health.stopping

@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import pytest_asyncio
 
+from bindery.data_dir import announced
 from bindery.process import Finished, run
 from tests.support.git_server import GitServer, Repository, git
-from tests.support.service import Service, environment
+from tests.support.service import Service, environment, processes_of, sessions_that_run
+from tests.support.terminal import Terminal
+from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,6 +42,51 @@ async def plan_of(data_dir: Path, repository: str | Path, **variables: str) -> d
     assert ended.returncode == 0, ended.stderr
     facts: dict[str, Any] = json.loads(ended.stdout)
     return facts
+
+
+#: What `bindery launch` says once it has nothing more to do.
+READY = "until you press Ctrl-C"
+
+
+async def heard(output: asyncio.StreamReader, words: str) -> str:
+    """What a program has said once it says the words."""
+    said = ""
+    async with asyncio.timeout(120):
+        while words not in said:
+            line = await output.readline()
+            assert line, said
+            said += line.decode()
+    return said
+
+
+async def started(launch: list[str], git_server: GitServer) -> tuple[asyncio.subprocess.Process, str]:
+    """A launch whose session is ready, and what it has said."""
+    process = await asyncio.create_subprocess_exec(
+        *launch, env=environment(git_server), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    return process, await heard(process.stdout, READY)
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """The exit code of a program that is about to end."""
+    async with asyncio.timeout(30):
+        return await process.wait()
+
+
+NOTHING: tuple[list[psutil.Process], int, bool] = ([], 0, False)
+
+
+def left_over(data_dir: Path) -> tuple[list[psutil.Process], int, bool]:
+    """Processes, sessions by the rows, and whether a service is said to run."""
+    return processes_of(data_dir), sessions_that_run(data_dir), announced(data_dir) is not None
+
+
+def awaited_by(process: psutil.Process) -> set[signal.Signals]:
+    """The signals that wait until a process that is suspended goes on."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return {number for number in signal.Signals if mask >> (number - 1) & 1}
 
 
 class TestDetect:
@@ -107,29 +157,57 @@ class TestLaunch:
         assert b"unsatisfiable_requirements" in ended.stderr
         assert b"Hint:" in ended.stderr
 
-    async def test_with_a_service_of_its_own_until_ctrl_c(
-        self, service: Service, git_server: GitServer, folder: Repository
-    ) -> None:
+
+class TestServiceOfItsOwn:
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def launch(self, service: Service, folder: Repository) -> list[str]:
+        """The words of a launch that finds no service."""
         await service.stop()
         folder.commit({"requirements.txt": "six\n"})
-        argv = [sys.executable, "-m", "bindery", "launch", str(folder.folder), "--no-browser"]
-        argv += ["--data-dir", str(service.data_dir)]
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=environment(git_server), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        assert process.stdout is not None
-        said = ""
-        async with asyncio.timeout(120):
-            while "until you press Ctrl-C" not in said:
-                line = await process.stdout.readline()
-                assert line, said
-                said += line.decode()
-        process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(30):
-            await process.wait()
+        words = ["launch", str(folder.folder), "--no-browser", "--data-dir", str(service.data_dir)]
+        return [sys.executable, "-m", "bindery", *words]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    async def test_runs_until_the_command_is_ended(
+        self, git_server: GitServer, data_dir: Path, launch: list[str], number: signal.Signals
+    ) -> None:
+        process, said = await started(launch, git_server)
         assert "Ready: http://127.0.0.1:" in said
-        assert not (service.data_dir / "service.json").exists()
-        assert not list((service.data_dir / "sessions").glob("my-work-*"))
+        process.send_signal(number)
+        assert await ended(process) == 128 + number
+        assert left_over(data_dir) == NOTHING
+
+    async def test_ends_in_peace_whatever_signals_follow(
+        self, git_server: GitServer, data_dir: Path, launch: list[str]
+    ) -> None:
+        process, _ = await started(launch, git_server)
+        known = announced(data_dir)
+        assert known is not None
+        served = psutil.Process(known.pid)
+        served.suspend()
+        process.send_signal(signal.SIGINT)
+        await until(lambda: signal.SIGTERM in awaited_by(served), what="the service is asked to end")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        served.resume()
+        assert await ended(process) == 128 + signal.SIGINT
+        assert left_over(data_dir) == NOTHING
+
+    async def test_ends_with_the_terminal(self, git_server: GitServer, data_dir: Path, launch: list[str]) -> None:
+        async with Terminal() as terminal:
+            process = await terminal.run(launch, environment(git_server))
+            await heard(terminal.output, READY)
+        assert await ended(process) == 128 + signal.SIGHUP
+        assert left_over(data_dir) == NOTHING
+
+    async def test_goes_on_without_the_terminal_under_nohup(
+        self, git_server: GitServer, data_dir: Path, launch: list[str]
+    ) -> None:
+        process, _ = await started(["nohup", *launch], git_server)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 128 + signal.SIGTERM
+        assert left_over(data_dir) == NOTHING
 
 
 class TestBuild:
@@ -151,6 +229,20 @@ class TestBuild:
 
 
 class TestServe:
+    async def test_ends_its_sessions_with_the_terminal(
+        self, service: Service, git_server: GitServer, data_dir: Path, folder: Repository
+    ) -> None:
+        await service.stop()
+        folder.commit({"requirements.txt": "six\n"})
+        words = [sys.executable, "-m", "bindery", "serve", "--port", "0", "--data-dir", str(data_dir)]
+        async with Terminal() as terminal:
+            process = await terminal.run(words, environment(git_server))
+            await heard(terminal.output, "Ctrl-C stops it")
+            launched = await bindery("launch", folder.folder, "--no-browser", "--data-dir", data_dir)
+            assert launched.returncode == 0, launched.stderr
+        assert await ended(process) == 0
+        assert left_over(data_dir) == NOTHING
+
     async def test_a_port_that_is_taken(self, service: Service, tmp_path: Path) -> None:
         port = service.url.rstrip("/").rpartition(":")[2]
         ended = await bindery("serve", "--port", port, "--data-dir", tmp_path / "other")

@@ -9,12 +9,11 @@ import sqlite3
 import uuid
 
 import aiohttp
-import psutil
 import pytest
 
 from tests.support.git_server import GitServer, Repository
 from tests.support.jupyter import notebook
-from tests.support.service import Service
+from tests.support.service import Service, processes_of, sessions_that_run
 from tests.support.wait import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,16 +26,6 @@ def fresh(git_server: GitServer) -> tuple[Repository, str]:
     """A repository of its own, and its name."""
     name = f"o/{uuid.uuid4().hex[:12]}"
     return git_server.repository(name), name
-
-
-def processes_of(service: Service) -> list[psutil.Process]:
-    """Everything that runs on the service's data directory."""
-    folder = str(service.data_dir)
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if process.info["cmdline"] and any(folder in word for word in process.info["cmdline"]):
-            found.append(process)
-    return found
 
 
 class TestMainJob:
@@ -168,7 +157,7 @@ class TestRecords:
         repository.commit({"requirements.txt": "six\n", "postBuild": "#!/bin/sh\nsleep 3\necho done-with-it\n"})
         before = await service.stream(f"gh/{name}/HEAD").read(until_text="Running postBuild")
         await service.stop(signal.SIGKILL)
-        await until(lambda: not processes_of(service), what="nothing of it is left")
+        await until(lambda: not processes_of(service.data_dir), what="nothing of it is left")
         await service.start()
         after = await service.stream(f"gh/{name}/HEAD", before.ids[-1]).read()
         assert after.last["phase"] == "ready", after.text
@@ -186,7 +175,7 @@ class TestRecords:
         visit = await service.stream(f"gh/{name}/HEAD").read()
         path = visit.last["url"].partition("/user/")[2]
         await service.stop(signal.SIGKILL)
-        await until(lambda: not processes_of(service), what="nothing of it is left")
+        await until(lambda: not processes_of(service.data_dir), what="nothing of it is left")
         await service.start()
         lab = f"{service.url}user/{path}lab"
         async with aiohttp.ClientSession() as client, client.get(lab, headers={"Accept": "text/html"}) as response:
@@ -214,10 +203,8 @@ class TestRecords:
         repository.commit({"postBuild": SLOW_POST_BUILD})
         await service.stream(f"gh/{name}/HEAD").read(until_text="tick")
         assert await service.stop(signal.SIGINT) == 0
-        assert processes_of(service) == []
-        with sqlite3.connect(service.data_dir / "bindery.db") as database:
-            live = "SELECT count(*) FROM sessions WHERE state IN ('starting', 'ready', 'stopping')"
-            assert database.execute(live).fetchone() == (0,)
+        assert processes_of(service.data_dir) == []
+        assert sessions_that_run(service.data_dir) == 0
 
 
 class TestBadInput:

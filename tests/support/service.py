@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from yarl import URL
 
 from tests.support.git_server import GitServer
@@ -115,6 +117,23 @@ class Visit:
         """Each phase once, in order."""
         found = [event.get("phase", "") for event in self.events]
         return [phase for index, phase in enumerate(found) if index == 0 or phase != found[index - 1]]
+
+
+def processes_of(data_dir: Path) -> list[psutil.Process]:
+    """Everything that runs on a data directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] and any(str(data_dir) in word for word in process.info["cmdline"]):
+            found.append(process)
+    return found
+
+
+def sessions_that_run(data_dir: Path) -> int:
+    """How many sessions the rows of a data directory take to be running."""
+    with contextlib.closing(sqlite3.connect(data_dir / "bindery.db")) as database:
+        live = "SELECT count(*) FROM sessions WHERE state IN ('starting', 'ready', 'stopping')"
+        count: int = database.execute(live).fetchone()[0]
+    return count
 
 
 def environment(git: GitServer | None = None, **more: str) -> dict[str, str]:
