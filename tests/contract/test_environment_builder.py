@@ -177,7 +177,7 @@ def messages(heard: list[Event]) -> list[str]:
     return [event.message for event in heard]
 
 
-async def stopped(work: asyncio.Task[None]) -> None:
+async def stopped(work: asyncio.Task[object]) -> None:
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await work

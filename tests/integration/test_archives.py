@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 
@@ -22,6 +23,7 @@ from builder.tree import Tree
 from tests.support.git_server import git
 
 LIMITS = FetchSettings(max_bytes=200 * MIB, max_files=1000)
+TarMode = Literal["w", "w:gz", "w:bz2", "w:xz"]
 
 
 def zipped(path: Path, files: Mapping[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -31,8 +33,8 @@ def zipped(path: Path, files: Mapping[str, str | bytes], method: int = zipfile.Z
     return path
 
 
-def tarred(path: Path, fill: Callable[[tarfile.TarFile], None], mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
+def tarred(path: Path, fill: Callable[[tarfile.TarFile], None], mode: TarMode = "w:gz") -> Path:
+    with tarfile.open(path, mode) as file:
         fill(file)
     return path
 
@@ -73,8 +75,8 @@ class TestWhatIsKept:
         assert git(folder, "rev-parse", "refs/bindery/commit:big.bin")
         assert tree.size("big.bin") == len(big)
 
-    @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-    async def test_every_kind_of_tar(self, tmp_path: Path, folder: Path, mode: str) -> None:
+    @pytest.mark.parametrize("mode", get_args(TarMode))
+    async def test_every_kind_of_tar(self, tmp_path: Path, folder: Path, mode: TarMode) -> None:
         def fill(file: tarfile.TarFile) -> None:
             put(file, "top/run", b"#!/bin/sh\n", 0o755)
             put(file, "top/a b/data", b"d" * 3_000_000)

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from bindery.process import Finished, run
+from bindery.sandbox import no_sandbox
 from bindery.settings import FetchSettings
 from builder import git as safe_git
 from builder.engines.base import BuildJob
@@ -85,9 +86,9 @@ async def test_files_modes_links_and_history_are_those_of_a_checkout(place: Plac
     parts = await place.parts(commit)
     assert from_objects(parts)
     folder = await place.unpacked(parts)
-    bench = Bench("build", tmp_path, tmp_path, None, place.say, 0)  # type: ignore[arg-type]
+    bench = Bench("build", tmp_path, tmp_path, no_sandbox("a test"), place.say, 0)
     await WorkTree(tmp_path / "checkout", place.folder / "bare", commit, bench).write(URL)
-    words = ["diff", "--recursive", "--no-dereference", "--exclude=.git", folder, tmp_path / "checkout"]
+    words = ("diff", "--recursive", "--no-dereference", "--exclude=.git", folder, tmp_path / "checkout")
     assert await run(words, env=os.environ, timeout_seconds=60) == Finished(0)
     for command in (["log", "--format=%H %D"], ["config", "--list"], ["status", "--porcelain"], ["stash", "list"]):
         ours, checked_out = git(folder, *command), git(tmp_path / "checkout", *command)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
 from bindery.errors import DatabaseUnavailable
 from bindery.settings import DatabaseSettings
 from builder.build_log import BuildLog
-from db.builds import BuildStore, Wanted
+from db.builds import Build, BuildStore, Wanted
 from db.engine import Database
 from db.events import Event
 from db.sessions import SessionStore, SessionWanted
@@ -90,7 +91,7 @@ async def test_each_line_of_a_build_is_written_once(database: Database, server: 
             # A batch is being written, or is not any more: both must give the same.
             await asyncio.to_thread(server.restart, "immediate")
         for state in (BuildState.PLANNING, BuildState.BUILDING, BuildState.COMPOSING):
-            await until(lambda state=state: _advanced(builds, build, state), 30)
+            await until(partial(_advanced, builds, build, state), 30)
         await lines.finish(BuildState.BUILT, [])
     found = await builds.events(build.id, 0)
     assert [event.seq for event in found] == list(range(1, 17))
@@ -98,9 +99,9 @@ async def test_each_line_of_a_build_is_written_once(database: Database, server: 
     assert len(set(said)) == 15
 
 
-async def _advanced(builds: BuildStore, build: object, state: BuildState) -> bool:
+async def _advanced(builds: BuildStore, build: Build, state: BuildState) -> bool:
     try:
-        await builds.advance(build, state)  # type: ignore[arg-type]
+        await builds.advance(build, state)
     except DatabaseUnavailable:
         return False
     return True

@@ -214,7 +214,7 @@ print(tree.exists())
             folder.chmod(folder.stat().st_mode | 0o755)
     place.chmod(0o777)
     root = Path(__file__).parents[2]
-    argv = [sys.executable, "-c", script, place]
+    argv = (sys.executable, "-c", script, place)
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=root)
     assert done.stdout == "False\n", done.stderr
 

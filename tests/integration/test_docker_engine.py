@@ -273,7 +273,7 @@ async def test_uv_lock_is_installed_as_it_is(engine: DockerEngine, repository: R
     (repository.folder / "pyproject.toml").write_text(project)
     uv = find_uv()
     assert uv is not None
-    command = [uv, "lock", "--quiet", "--no-config"]
+    command = (uv, "lock", "--quiet", "--no-config")
     await asyncio.to_thread(subprocess.run, command, cwd=repository.folder, check=True, timeout=BUILD_SECONDS)
     built = await build(engine, repository, {})
     assert built.run("python -c 'import six; print(six.__version__)'") == "1.16.0"
@@ -466,7 +466,7 @@ def layers(image: str) -> list[str]:
 
 
 def notebook(source: str) -> str:
-    cell = {
+    cell: dict[str, object] = {
         "cell_type": "code",
         "metadata": {},
         "source": f"{source}\n3 + 4",

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +220,13 @@ async def test_a_log_that_breaks_off_is_read_on_when_the_api_is_back(data_dir: P
             count = "for i in $(seq 1 12); do echo tick-$i; sleep 0.5; done"
             job = await dockerfile(engine, tmp_path / "a", count)
             heard: list[Event] = []
+
+            def was_heard(line: str) -> bool:
+                return line in messages(heard)
+
             work = asyncio.create_task(hear(engine.environment(job), heard))
             for number in (2, 7):
-                await until(lambda last=number: f"tick-{last}\n" in messages(heard), BUILD_SECONDS)
+                await until(partial(was_heard, f"tick-{number}\n"), BUILD_SECONDS)
                 way.away = number == 7
                 way.cut()
             await until(lambda: way.refused >= 2 or work.done(), what="the API is missed")
@@ -245,7 +250,7 @@ async def test_the_rights_that_are_documented_are_enough(data_dir: Path, tmp_pat
             await engine.jobs.cluster.ask("GET", "/api/v1/nodes")
         assert await missing(engine.jobs.cluster, BUILDS) == []
     variables = cluster_builds.environment(PREFIX) | {"BINDERY_KUBERNETES__KUBECONFIG": str(config)}
-    argv = [sys.executable, "-m", "bindery", "doctor", "--data-dir", tmp_path / "doctor"]
+    argv = (sys.executable, "-m", "bindery", "doctor", "--data-dir", tmp_path / "doctor")
     said = (await run(argv, env=environment(**variables), timeout_seconds=120)).stdout.decode()
     assert "but rights are missing there" in said
     assert "Allow its account in that namespace: create pods, delete pods, list events, watch events." in said

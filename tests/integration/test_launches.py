@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from bindery.errors import InstallFailed, RefNotFound
-from bindery.settings import LimitSettings
-from builder.providers.base import ParsedSpec, Resolved
+from bindery.settings import FetchSettings, LimitSettings
+from builder.fetch_limits import Tell
+from builder.providers.base import ParsedSpec, Provider, Resolved
 from builder.resolver import Resolver
-from db.builds import BuildStore
+from db.builds import Build, BuildStore
 from db.documents import DocumentStore
 from db.durations import DurationStore
 from db.engine import Database
@@ -45,6 +46,9 @@ VISIT = Visit("gh", "o/r/main", "http://127.0.0.1:8585/", "127.0.0.1")
 class KnowsOneRepository:
     display = {"id": "gh"}
 
+    async def fetch(self, resolved: Resolved, folder: Path, limits: FetchSettings, tell: Tell) -> str:
+        raise AssertionError("who shows pages fetches nothing")
+
     def parse(self, spec: str) -> ParsedSpec:
         return ParsedSpec("gh", spec, "https://example.org/o/r", spec.rpartition("/")[2], "o-r")
 
@@ -55,6 +59,9 @@ class KnowsOneRepository:
         return Resolved("gh", f"o/r/{COMMIT}", parsed.repo_url, COMMIT, tree, parsed.slug)
 
 
+KNOWS_ONE = KnowsOneRepository()
+
+
 async def _exists(image: str) -> bool:
     return True
 
@@ -62,14 +69,22 @@ async def _exists(image: str) -> bool:
 class Stage:
     """The rows, and both sides: visitors, and whoever builds and launches."""
 
-    def __init__(self, database: Database, room: Room = NO_LIMIT, limits: LimitSettings | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        room: Room = NO_LIMIT,
+        limits: LimitSettings | None = None,
+        *,
+        host: Provider = KNOWS_ONE,
+        remembered_seconds: float = 60,
+    ) -> None:
         self.room = room
         wakeups = Wakeups()
         self.database = database
         self.builds = BuildStore(database, wakeups)
         self.sessions = SessionStore(database, wakeups)
         self.images = ImageStore(database)
-        resolver = Resolver({"gh": KnowsOneRepository()}, KnowsOneRepository(), ResolutionStore(database), 60)
+        resolver = Resolver({"gh": host}, host, ResolutionStore(database), remembered_seconds)
         rules = Rules(limits or LimitSettings())
         intake = Intake(
             resolver,
@@ -90,7 +105,7 @@ class Stage:
     def visit(self, **change: Any) -> Visitor:
         return Visitor(self.launches, replace(VISIT, **change))
 
-    async def claimed(self) -> Any:
+    async def claimed(self) -> Build:
         async with asyncio.timeout(5):
             while (build := await self.builds.claim("w", 60, 1.0)) is None:
                 await asyncio.sleep(0.005)
@@ -102,7 +117,7 @@ class Stage:
         await self.builds.append(build, [Event("building", f"line {n}\n") for n in range(lines)], 1.0)
         await self.end(build, failure)
 
-    async def end(self, build: Any, failure: Failure | None = None) -> None:
+    async def end(self, build: Build, failure: Failure | None = None) -> None:
         if failure is not None:
             await self.builds.finish(build, BuildState.FAILED, [], 2.0, failure)
             return

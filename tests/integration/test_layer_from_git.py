@@ -60,7 +60,7 @@ def _blob(repository: Repository, content: bytes) -> str:
 def test_it_is_the_same_layer_as_that_of_the_work_tree(repository: Repository, tmp_path: Path) -> None:
     (repository.folder / "link").symlink_to("a/file")
     (repository.folder / "outside").symlink_to("/etc")
-    files = {
+    files: dict[str, str | bytes] = {
         "a/file": "1",
         "a.b": "2",
         "a-b/c": "3",

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,26 +13,28 @@ from bindery.errors import RepositoryTooLarge
 from bindery.settings import FetchSettings, PreviewSettings
 from builder.guard import Guard, GuardedClient
 from builder.previewing import MAX_ATTEMPTS, PlanningDesk, Previewer
+from builder.providers.base import Fetcher
 from db.engine import Database
 from db.previews import Preview, PreviewStore
 from db.states import PreviewState
 from db.wakeups import Wakeups
 from tests.contract.test_stores import WANTED
+from tests.support.worker_process import HangsAt, Orders
 
 
 class NeverFetches:
-    async def fetch(self, *given: Any) -> str:
+    async def fetch(self, *given: object, **named: object) -> str:
         await asyncio.Event().wait()
         raise AssertionError
 
 
 class RefusesWhatIsTooLarge:
-    async def fetch(self, *given: Any) -> str:
+    async def fetch(self, *given: object, **named: object) -> str:
         raise RepositoryTooLarge("It is too large.")
 
 
 class Breaks:
-    async def fetch(self, *given: Any) -> str:
+    async def fetch(self, *given: object, **named: object) -> str:
         raise ZeroDivisionError("a mistake of ours")
 
 
@@ -45,7 +46,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[PlanningDesk]:
     async with GuardedClient(Guard(False, 1.0)) as client:
         yield PlanningDesk(
             previews=PreviewStore(database, wakeups),
-            engine=None,  # type: ignore[arg-type]  # nothing here comes as far as a plan
+            engine=HangsAt(Orders("", str(tmp_path)), client),
             client=client,
             wakeups=wakeups,
             scratch=tmp_path / "previewed",
@@ -55,7 +56,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[PlanningDesk]:
     await database.close()
 
 
-async def _made(desk: PlanningDesk, provider: Any) -> Preview:
+async def _made(desk: PlanningDesk, provider: Fetcher) -> Preview:
     previewer = Previewer(replace(desk, providers={"gh": provider}))
     await desk.previews.request(WANTED, 5, 1.0)
     claimed = await desk.previews.claim(30, 1.0)
@@ -76,7 +77,7 @@ async def _made(desk: PlanningDesk, provider: Any) -> Preview:
         (Breaks(), "internal_error", "Bindery itself"),
     ],
 )
-async def test_whatever_goes_wrong_is_told(desk: PlanningDesk, provider: Any, code: str, words: str) -> None:
+async def test_whatever_goes_wrong_is_told(desk: PlanningDesk, provider: Fetcher, code: str, words: str) -> None:
     ended = await _made(desk, provider)
     assert ended.error_code == code
     assert words in (ended.error_message or "")

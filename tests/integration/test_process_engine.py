@@ -12,8 +12,9 @@ import sys
 import zipfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -140,31 +141,30 @@ class Bench:
         python: str = "",
         executable: tuple[str, ...] = (),
         key: str = "",
-        **plan: object,
+        **plan: Any,
     ) -> BuildJob:
         self.count += 1
         name = f"{self.folder.name.replace('_', '-').lower()}-{self.count}"
         repository = Repository(self.folder / f"repository-{self.count}", contents or {"README.md": "x\n"}, executable)
-        fields = {
-            "kind": Kind.PYTHON,
-            "buildpack": "uv",
-            "python": python or f"{sys.version_info.major}.{sys.version_info.minor}",
-            "python_reason": "the default",
-            "config_folder": "",
-            "files": tuple(path for step in installs for path in step.paths if step.source is not Source.PROJECT),
-            "apt": (),
-            "installs": installs,
-            "needs_tree": False,
-            "post_build": None,
-            "start": None,
-            "warnings": (),
-            "environment_key": key or f"key-{name}",
-            **plan,
-        }
+        usual = Plan(
+            kind=Kind.PYTHON,
+            buildpack="uv",
+            python=python or f"{sys.version_info.major}.{sys.version_info.minor}",
+            python_reason="the default",
+            config_folder="",
+            files=tuple(path for step in installs for path in step.paths if step.source is not Source.PROJECT),
+            apt=(),
+            installs=installs,
+            needs_tree=False,
+            post_build=None,
+            start=None,
+            warnings=(),
+            environment_key=key or f"key-{name}",
+        )
         return BuildJob(
             build_id=f"build-{name}",
             image=f"image-{name}:{repository.commit}",
-            plan=Plan(**fields),  # type: ignore[arg-type]
+            plan=replace(usual, **plan),
             repository=repository.folder / ".git",
             commit=repository.commit,
             repo_url="https://user:password@example.org/a/b",
@@ -348,7 +348,7 @@ async def test_an_editable_install_points_to_files_that_stay(
     assert "-e ." in (image.environment / "lock.txt").read_text().splitlines()
     edited = image.content.parent.parent / "edited"
     overlay = create_overlay(edited / "overlay", [image.environment], moved={source: image.content})
-    argv = [overlay.python, "-c", "import thing; print(thing.__file__)"]
+    argv = (overlay.python, "-c", "import thing; print(thing.__file__)")
     done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/")  # noqa: ASYNC221
     assert done.stdout.strip() == str(image.content / "src/thing/__init__.py")
 

@@ -221,8 +221,9 @@ async def test_plain_http_is_spoken_only_where_it_was_said() -> None:
 async def test_https_is_trusted_with_the_operators_bundle(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    await asyncio.to_thread(subprocess.run, [*argv, *names], check=True, capture_output=True)
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    await asyncio.to_thread(subprocess.run, [*argv, *names, *files], check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     application = web.Application()

@@ -43,11 +43,9 @@ class Visitor:
     def __init__(self, database: Database, lookups: int) -> None:
         self.now = 0.0
         self.host = Asked()
-        self.stage = Stage(database)
-        intake = self.stage.launches.intake
-        intake.resolver.providers["gh"] = self.host
         # Hosts are asked each time: what is remembered is remembered by the badges.
-        intake.resolver._ttl_seconds = 0
+        self.stage = Stage(database, host=self.host, remembered_seconds=0)
+        intake = self.stage.launches.intake
         badges = StatusBadges(Pages(PROVIDERS), intake, Budget(lookups, lambda: self.now), clock=lambda: self.now)
         app = FastAPI()
         app.include_router(status_badge.router(badges))

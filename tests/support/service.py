@@ -136,7 +136,7 @@ def sessions_that_run(data_dir: Path) -> int:
     return count
 
 
-def environment(git: GitServer | None = None, **more: str) -> dict[str, str]:
+def environment(git: GitServer | None = None, /, **more: str) -> dict[str, str]:
     """The machine's own environment, without what the tests' caller has set for Bindery."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("BINDERY_")}
     own.pop("PYTHONDONTWRITEBYTECODE", None)

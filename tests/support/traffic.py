@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -17,10 +17,15 @@ import uvicorn
 from launcher.spawners.base import Address
 from web.traffic import Gone, Route, Traffic, protocol_class
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
+Handler = Callable[[Reader, Writer], Awaitable[None]]
 
 _SESSION = "a session's server"
+
+
+async def _at_once() -> None:
+    """Nothing keeps it waiting."""
 
 
 @dataclass
@@ -32,11 +37,14 @@ class Known:
     open: dict[str, int] = field(default_factory=dict)
     active: dict[str, float] = field(default_factory=dict)
     activities: int = 0
+    #: What happens first when a name is looked for.
+    looking: Callable[[], Awaitable[None]] = _at_once
 
     def lookup(self, name: str) -> Route | None:
         return self.fast.get(name)
 
     async def resolve(self, name: str) -> Route | Gone | None:
+        await self.looking()
         return self.slow.get(name) or self.fast.get(name)
 
     def on_activity(self, name: str, now: float) -> None:
@@ -86,7 +94,7 @@ async def session_server(folder: Path, handler: Handler, name: str = "s") -> Asy
     """A raw server on a Unix socket; each connection is given to the handler and closed after it."""
     running: set[asyncio.Task[Any]] = set()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(reader: Reader, writer: Writer) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.set_name(_SESSION)
@@ -143,7 +151,7 @@ class _Reading:
 class Visitor:
     """One client connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self.reader = reader
         self.writer = writer
 
@@ -212,7 +220,12 @@ def get(path: str, *headers: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: bindery.test", *headers, "", ""]).encode("latin-1")
 
 
-def reset_connection(writer: asyncio.StreamWriter) -> None:
+def transport_of(writer: Writer) -> asyncio.Transport:
+    """What carries a connection both ways; the standard library promises that a writer's writes."""
+    return cast("asyncio.Transport", writer.transport)
+
+
+def reset_connection(writer: Writer) -> None:
     """Break a TCP connection."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

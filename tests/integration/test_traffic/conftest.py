@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import uvloop
@@ -15,8 +15,13 @@ from fastapi.responses import StreamingResponse
 from tests.support.traffic import Handler, Known, serving, session_server, traffic_of
 from web.traffic import Traffic
 
-#: Starts a service whose session `s` is served by the handler; gives port, routes and traffic.
-Serve = Callable[..., AbstractAsyncContextManager[tuple[int, Known, Traffic]]]
+
+class Serve(Protocol):
+    """Starts a service whose session `s` is served by the handler; gives port, routes and traffic."""
+
+    def __call__(
+        self, handler: Handler, *, keep_alive_seconds: int = 5, **options: Any
+    ) -> AbstractAsyncContextManager[tuple[int, Known, Traffic]]: ...
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -11,10 +11,8 @@ import pytest
 from launcher.spawners.base import Address
 from tests.integration.test_traffic.conftest import Serve
 from tests.integration.test_traffic.test_requests import echo, stalled
-from tests.support.traffic import get, reset_connection, session_server, until, visitor
+from tests.support.traffic import Handler, Reader, Writer, get, reset_connection, session_server, until, visitor
 from web.traffic import Limits, Route
-
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 BOTH_LENGTHS = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 WITH_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
@@ -22,7 +20,7 @@ IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly thi
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nonly this"
 
 
-def answers(data: bytes, *, reset: bool = False) -> object:
+def answers(data: bytes, *, reset: bool = False) -> Handler:
     """A server that says this to the first request, and goes."""
 
     async def server(reader: Reader, writer: Writer) -> None:
@@ -181,10 +179,10 @@ async def test_server_answers_before_it_read_the_request(serve: Serve) -> None:
 async def test_routes_raise(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async with serve(echo) as (port, known, _), visitor(port) as client:
 
-        async def fails(name: str) -> None:
+        async def fails() -> None:
             raise RuntimeError("the database is away")
 
-        known.resolve = fails  # type: ignore[method-assign]
+        known.looking = fails
         assert (await client.ask(get("/user/x/"))).status == 503
         assert known.open == {}
     assert "the database is away" in caplog.text
@@ -193,10 +191,10 @@ async def test_routes_raise(serve: Serve, caplog: pytest.LogCaptureFixture) -> N
 async def test_routes_hang(serve: Serve) -> None:
     async with serve(echo, limits=Limits(connect_seconds=0.05)) as (port, known, _), visitor(port) as client:
 
-        async def hangs(name: str) -> None:
+        async def hangs() -> None:
             await asyncio.Event().wait()
 
-        known.resolve = hangs  # type: ignore[method-assign]
+        known.looking = hangs
         assert (await client.ask(get("/user/x/"))).status == 503
 
 
@@ -223,13 +221,13 @@ async def test_visitor_leaves_while_the_session_is_looked_for(serve: Serve) -> N
     async with serve(echo) as (port, known, traffic):
         cancelled = asyncio.Event()
 
-        async def hangs(name: str) -> None:
+        async def hangs() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
                 cancelled.set()
 
-        known.resolve = hangs  # type: ignore[method-assign]
+        known.looking = hangs
         async with visitor(port) as client:
             await client.send(get("/user/x/"))
             await until(lambda: traffic.tasks)
@@ -274,8 +272,8 @@ async def test_visitor_is_slow_with_the_head(serve: Serve) -> None:
 
 
 async def test_visitor_stays_idle(serve: Serve) -> None:
-    options = {"limits": Limits(tick_seconds=0.02), "keep_alive_seconds": 1}
-    async with serve(echo, **options) as (port, _, _), visitor(port) as client:
+    often = Limits(tick_seconds=0.02)
+    async with serve(echo, limits=often, keep_alive_seconds=1) as (port, _, _), visitor(port) as client:
         for path in ("/health", "/user/s/"):
             await client.ask(get(path))
         assert await client.rest() == b""

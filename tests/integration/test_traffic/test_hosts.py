@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,12 @@ async def test_a_trusted_proxy_says_which_host_was_asked_for_where_it_has_replac
 async def test_websockets_too(serve: Serve, tmp_path: Path) -> None:
     pattern = "{name}.localhost:1234"
     async with serve(echo, session_host=pattern) as (port, known, traffic), echo_server(tmp_path) as known.fast["w"]:
-        way = {"host": "127.0.0.1", "port": port, "proxy": None}
-        async with websockets.connect("ws://w.localhost/user/w/channels", **way) as connection:
+        connect = partial(websockets.connect, host="127.0.0.1", port=port, proxy=None)
+        async with connect("ws://w.localhost/user/w/channels") as connection:
             await connection.send("text")
             assert await connection.recv() == "text"
         with pytest.raises(websockets.InvalidStatus) as refused:
-            await websockets.connect("ws://s.localhost/user/w/channels", **way)
+            await connect("ws://s.localhost/user/w/channels")
         assert refused.value.response.status_code == 421
         assert traffic.counters.requests == 1
 

@@ -95,7 +95,7 @@ async def test_jupyter_behind_the_service(serve: Serve, program: Path, tmp_path:
 
 async def in_a_terminal(port: int, name: str) -> None:
     url = f"ws://127.0.0.1:{port}/user/lab/terminals/websocket/{name}?token=secret"
-    async with websockets.connect(url, proxy=None, origin=f"http://127.0.0.1:{port}") as connection:
+    async with websockets.connect(url, proxy=None, origin=websockets.Origin(f"http://127.0.0.1:{port}")) as connection:
         await connection.send(json.dumps(["stdin", "echo answer $((6 * 7))\r"]))
         printed = ""
         async with asyncio.timeout(20):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from launcher.spawners.base import Address
 from tests.integration.test_traffic.conftest import Serve, Service
-from tests.support.traffic import get, until, visitor
+from tests.support.traffic import Reader, Writer, get, transport_of, until, visitor
 from web.traffic import Gone, Limits, Route
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 MIB = 1024 * 1024
 
 
@@ -210,9 +211,8 @@ async def test_large_uploads_and_downloads_need_little_memory(serve: Serve) -> N
         assert traffic.counters.bytes_received == traffic.counters.bytes_sent == total
 
 
-async def stalled(count: object) -> int:
+async def stalled(count: Callable[[], int]) -> int:
     """Wait until a counter moves no more; gives where it stopped."""
-    assert callable(count)
     before, still = -1, 0
     async with asyncio.timeout(10):
         while still < 10:
@@ -230,7 +230,7 @@ async def test_a_visitor_who_does_not_read_stops_the_session(serve: Serve) -> No
             await writer.drain()
 
     async with serve(endless) as (port, known, traffic), visitor(port) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        transport_of(client.writer).pause_reading()
         await client.send(get("/user/s/"))
         assert 0 < await stalled(lambda: traffic.counters.bytes_sent) < 16 * MIB
         client.writer.transport.abort()
@@ -242,7 +242,7 @@ async def test_a_session_that_does_not_read_stops_the_visitor(serve: Serve) -> N
 
     async def deaf(reader: Reader, writer: Writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        transport_of(writer).pause_reading()
         await release.wait()
 
     async with serve(deaf) as (port, known, traffic), visitor(port) as client:
@@ -281,8 +281,8 @@ async def test_sessions_that_ended_or_never_were(serve: Serve, upgrade: tuple[st
             ("text/html", f"<p>{name} ended</p>".encode()) if languages is not None else ("text/plain", name.encode())
         )
 
-    options = {"gone_page": gone, "page_headers": {"Content-Security-Policy": "default-src 'self'"}}
-    async with serve(echo, **options) as (port, known, _):
+    headers = {"Content-Security-Policy": "default-src 'self'"}
+    async with serve(echo, gone_page=gone, page_headers=headers) as (port, known, _):
         known.slow["old"] = Gone()
         async with visitor(port) as client:
             answer = await client.ask(get("/user/old/lab", "Accept: text/html, */*", *upgrade))
@@ -303,11 +303,11 @@ async def test_a_route_that_memory_does_not_know_is_resolved(serve: Serve) -> No
         assert (await client.ask(get("/user/late/"))).status == 200
 
 
-async def test_a_session_that_moved_is_found_again(serve: Serve, tmp_path: object) -> None:
+async def test_a_session_that_moved_is_found_again(serve: Serve) -> None:
     async with serve(echo) as (port, known, _), visitor(port) as client:
-        assert known.fast["s"].address.socket
         old = known.fast["s"]
-        known.fast["s"] = Route(type(old.address)(socket=old.address.socket + ".gone"))
+        assert old.address.socket
+        known.fast["s"] = Route(Address(socket=f"{old.address.socket}.gone"))
         known.slow["s"] = old
         assert (await client.ask(get("/user/s/"))).status == 200
 
@@ -316,8 +316,7 @@ async def test_a_session_on_a_port(serve: Serve) -> None:
     server = await asyncio.start_server(echo_once, "127.0.0.1", 0)
     host, port_of_session = server.sockets[0].getsockname()
     async with serve(echo) as (port, known, _), visitor(port) as client:
-        address = type(known.fast["s"].address)(host=host, port=port_of_session)
-        known.fast["t"] = Route(address)
+        known.fast["t"] = Route(Address(host=host, port=port_of_session))
         assert (await client.ask(get("/user/t/"))).body == b"ok"
     server.close()
 

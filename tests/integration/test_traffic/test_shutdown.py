@@ -7,10 +7,8 @@ import asyncio
 from tests.integration.test_traffic.conftest import Serve
 from tests.integration.test_traffic.test_requests import echo
 from tests.support import wait
-from tests.support.traffic import Visitor, get, until, visitor
+from tests.support.traffic import Reader, Visitor, Writer, get, until, visitor
 from web.traffic import Limits
-
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 
 async def test_idle_connections_are_closed(serve: Serve) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.integration.test_traffic.conftest import Serve
-from tests.support.traffic import get, visitor
+from tests.support.traffic import Reader, Writer, get, visitor
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 HIDDEN = "GET /user/s/hidden HTTP/1.1\r\nHost: a\r\n\r\n"
 HOST = "Host: a\r\n"
 

@@ -13,10 +13,9 @@ import websockets
 from launcher.spawners.base import Address
 from tests.integration.test_traffic.conftest import Serve
 from tests.integration.test_traffic.test_requests import echo, stalled
-from tests.support.traffic import get, until, visitor
+from tests.support.traffic import Reader, Writer, get, transport_of, until, visitor
 from web.traffic import Limits, Route
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 MIB = 1024 * 1024
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -163,9 +162,9 @@ async def test_a_visitor_who_does_not_read_stops_the_session(serve: Serve) -> No
 
     async with serve(floods) as (port, known, traffic), visitor(port) as client:
         await client.ask(get("/user/s/", *UPGRADE))
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        transport_of(client.writer).pause_reading()
         assert 0 < await stalled(lambda: traffic.counters.bytes_sent) < 16 * MIB
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        transport_of(client.writer).resume_reading()
         before = traffic.counters.bytes_sent
         await client.reader.readexactly(MIB)
         await until(lambda: traffic.counters.bytes_sent > before)
