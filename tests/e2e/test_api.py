@@ -58,6 +58,10 @@ async def record(client: aiohttp.ClientSession, path: str, status: int = 200) ->
         return answer
 
 
+async def state(client: aiohttp.ClientSession, path: str) -> str:
+    return str((await record(client, path))["state"])
+
+
 async def created(client: aiohttp.ClientSession, path: str, wish: dict[str, str]) -> dict[str, Any]:
     async with client.post(path, json=wish) as response:
         assert response.status == 201, await response.text()
@@ -86,7 +90,7 @@ async def test_a_session_from_wish_to_end(client: aiohttp.ClientSession, wish: d
     session = await created(client, "sessions", wish)
 
     async def ready() -> bool:
-        return (await record(client, f"sessions/{session['id']}"))["state"] == "ready"
+        return await state(client, f"sessions/{session['id']}") == "ready"
 
     await until(ready, 120)
     done = await record(client, f"sessions/{session['id']}")
@@ -96,7 +100,7 @@ async def test_a_session_from_wish_to_end(client: aiohttp.ClientSession, wish: d
         assert response.status == 202
 
     async def stopped() -> bool:
-        return (await record(client, f"sessions/{session['id']}"))["state"] == "stopped"
+        return await state(client, f"sessions/{session['id']}") == "stopped"
 
     await until(stopped, 20)
     ended = await record(client, f"sessions/{session['id']}")
@@ -110,12 +114,12 @@ async def test_a_visitor_who_leaves_takes_a_build_along_that_nobody_else_waits_f
     assert first["build_id"] == second["build_id"]
     async with client.delete(f"sessions/{first['id']}"):
         pass
-    assert (await record(client, f"builds/{first['build_id']}"))["state"] != "cancelled"
+    assert await state(client, f"builds/{first['build_id']}") != "cancelled"
     async with client.delete(f"sessions/{second['id']}"):
         pass
 
     async def cancelled() -> bool:
-        return (await record(client, f"builds/{first['build_id']}"))["state"] == "cancelled"
+        return await state(client, f"builds/{first['build_id']}") == "cancelled"
 
     await until(cancelled, 30)
     assert (await record(client, f"builds/{first['build_id']}"))["failure"]["code"] == "build_cancelled"

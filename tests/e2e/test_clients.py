@@ -136,11 +136,11 @@ async def test_a_shell_script_launches(public: Service, repository: str) -> None
 
 
 async def test_a_python_program_runs_code(public: Service, git_server: GitServer, repository: str) -> None:
-    argv = [sys.executable, EXAMPLES / "run_code.py", public.url]
-    done = await run([*argv, f"{git_server.url}/{repository}", CODE], env=environment(), timeout_seconds=120)
+    argv = (sys.executable, EXAMPLES / "run_code.py", public.url)
+    done = await run((*argv, f"{git_server.url}/{repository}", CODE), env=environment(), timeout_seconds=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().strip() == OUTPUT
-    failed = await run([*argv, "nonsense", CODE], env=environment(), timeout_seconds=60)
+    failed = await run((*argv, "nonsense", CODE), env=environment(), timeout_seconds=60)
     assert failed.returncode == 1
     assert b"is not a repository's address" in failed.stderr
 
@@ -169,8 +169,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     (folder / "entry.js").write_text(BINDERHUB_CLIENT)
     (folder / "node_modules").symlink_to(modules)
-    command = [modules / ".bin" / "esbuild", "entry.js", "--bundle", "--preserve-symlinks", "--outfile=client.js"]
-    subprocess.run([*command, "--log-level=error"], cwd=folder, check=True, timeout=60)
+    command = (modules / ".bin" / "esbuild", "entry.js", "--bundle", "--preserve-symlinks", "--outfile=client.js")
+    subprocess.run((*command, "--log-level=error"), cwd=folder, check=True, timeout=60)
     return folder
 
 

@@ -37,8 +37,8 @@ async def bindery(*words: str | Path, seconds: float = 120, **variables: str) ->
     return await run(argv, env=environment(**variables) | {"COLUMNS": "200"}, timeout_seconds=seconds)
 
 
-async def plan_of(data_dir: Path, repository: str | Path, **variables: str) -> dict[str, Any]:
-    ended = await bindery("detect", repository, "--json", "--data-dir", data_dir, **variables)
+async def plan_of(data_dir: Path, repository: str | Path) -> dict[str, Any]:
+    ended = await bindery("detect", repository, "--json", "--data-dir", data_dir)
     assert ended.returncode == 0, ended.stderr
     facts: dict[str, Any] = json.loads(ended.stdout)
     return facts
@@ -144,7 +144,7 @@ class TestDetect:
 class TestLaunch:
     async def test_a_folder_on_the_running_service(self, service: Service, folder: Repository) -> None:
         folder.commit({"requirements.txt": "six\n", "a.ipynb": "{}"})
-        words = ["launch", folder.folder, "--path", "a.ipynb", "--no-browser", "--data-dir", service.data_dir]
+        words = ("launch", folder.folder, "--path", "a.ipynb", "--no-browser", "--data-dir", service.data_dir)
         ended = await bindery(*words)
         assert ended.returncode == 0, ended.stderr
         assert f"Using the service at {service.url}" in ended.stdout.decode()

@@ -161,8 +161,10 @@ async def test_a_browser_finds_its_sessions_again_and_ends_them(
 
     stranger = await browser.new_context(base_url=service.url)
     proof = await page.locator("input[name=proof]").get_attribute("value")
-    form = {"session": session.partition("/user/")[2].partition("/")[0], "proof": proof or ""}
-    assert (await stranger.request.post("sessions/stop", form=form)).status == 403
+    assert proof
+    theirs = session.partition("/user/")[2].partition("/")[0]
+    stopping = await stranger.request.post("sessions/stop", form={"session": theirs, "proof": proof})
+    assert stopping.status == 403
     await stranger.close()
 
     # With the keyboard alone.

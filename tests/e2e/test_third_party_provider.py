@@ -49,8 +49,8 @@ async def test_a_package_adds_a_provider(git_server: GitServer, tmp_path: Path) 
     (source / "pyproject.toml").write_text(PROJECT)
     (source / "lab_provider.py").write_text(MODULE)
     uv = Path(sys.executable).with_name("uv")
-    install = [uv, "pip", "install", "--python", sys.executable, "--no-build-isolation", "--no-deps"]
-    done = await run([*install, "--target", site, source], env=environment(), timeout_seconds=60)
+    install = (uv, "pip", "install", "--python", sys.executable, "--no-build-isolation", "--no-deps")
+    done = await run((*install, "--target", site, source), env=environment(), timeout_seconds=60)
     assert done.returncode == 0, done.stderr
 
     name = f"lab/{uuid.uuid4().hex[:8]}"
