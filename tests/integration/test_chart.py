@@ -18,6 +18,7 @@ from bindery.settings import Settings
 from bindery.settings_table import rows
 from tests.support.chart_docs import CHART
 from tests.support.helm import Manifest, Refusal, lint, pod_specs, render
+from tests.support.kubernetes_models import faults
 
 EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "pull"}],
@@ -129,6 +130,21 @@ class TestEveryObject:
                 assert wanted.items() <= each["spec"]["template"]["metadata"]["labels"].items()
             if each["kind"] == "Service":
                 assert "app.kubernetes.io/component" in each["spec"]["selector"]
+
+
+class TestPublishedTypes:
+    def test_every_object_is_what_its_version_says(self, manifests: list[Manifest]) -> None:
+        found = zip(manifests, faults(manifests), strict=True)
+        assert {f"{each['kind']} {each['metadata']['name']}": wrong for each, wrong in found if wrong} == {}
+
+    def test_a_wrong_value_and_an_unknown_name_are_seen(self) -> None:
+        route = one(render(EVERYTHING), "HTTPRoute", "b-bindery")
+        rule = route["spec"]["rules"][0]
+        rule["timeouts"] = {"request": "none"}
+        rule["backendRef"] = rule.pop("backendRefs")[:1]
+        [[wrong, *unknown]] = faults([route])
+        assert "timeouts/request must match pattern" in wrong
+        assert "/spec/rules/0/backendRef is unknown" in unknown
 
 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)

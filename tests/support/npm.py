@@ -29,6 +29,11 @@ INSTALLED = {
         *("@jupyterhub/binderhub-client@0.5.0", "@microsoft/fetch-event-source@2.0.1", "event-iterator@2.0.0"),
         "esbuild@0.25.0",
     ),
+    "kubernetes-models": (
+        "kubernetes-models@5.1.0",
+        "@kubernetes-models/gateway-api@2.0.0",
+        "@kubernetes-models/prometheus-operator@6.0.0",
+    ),
 }
 _TIMEOUT_SECONDS = 180
 
