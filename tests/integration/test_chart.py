@@ -72,6 +72,14 @@ def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
             yield f"{owner}: {each['name']}", each
 
 
+def told(manifests: list[Manifest], role: str) -> dict[str, str]:
+    """The variables of a role's pods, as the cluster gives them to the program."""
+    spec = one(manifests, "Deployment", f"b-bindery-{role}")["spec"]["template"]["spec"]
+    variables = [each for each in spec["containers"][0]["env"] if "value" in each]
+    assert len(variables) == len({each["name"] for each in variables})
+    return {each["name"]: each["value"].replace("$$", "$") for each in variables}
+
+
 class TestEveryObject:
     def test_names_are_told_apart(self, manifests: list[Manifest]) -> None:
         names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
@@ -116,11 +124,10 @@ class TestEveryObject:
 
     def test_secrets_are_in_secrets_alone(self, manifests: list[Manifest]) -> None:
         for each in manifests:
-            if each["kind"] == "ConfigMap":
-                assert not re.search(r"postgresql://|TOKEN|SECRET\b", json.dumps(each["data"]))
+            assert each["kind"] == "Secret" or "postgresql://" not in json.dumps(each)
         for name, each in containers(manifests):
             for variable in each.get("env", []):
-                secret = re.search(r"URL|TOKEN|SECRET|PASSWORD", variable["name"])
+                secret = re.search(r"DATABASE__URL|TOKEN|SECRET|PASSWORD", variable["name"])
                 assert not secret or "secretKeyRef" in variable["valueFrom"], name
 
     def test_selectors_find_the_pods_they_are_for(self, manifests: list[Manifest]) -> None:
@@ -154,19 +161,17 @@ def test_the_linter_is_content(values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 def test_the_pods_settings_are_settings(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = one(render(values), "ConfigMap", "b-bindery")["data"]
     for row in rows():
         monkeypatch.delenv(row.variable, raising=False)
-    for name, value in data.items():
+    for name, value in told(render(values), "worker").items():
         if name.startswith("BINDERY_"):
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("BINDERY_DATABASE__URL", "postgresql://h/d")
-    monkeypatch.setenv("BINDERY_ROLE", "worker")
     settings = Settings()
     assert settings.engine.value == "kubernetes"
     assert settings.kubernetes.instance == "b-bindery"
     assert settings.database.url.get_secret_value() == "postgresql://h/d"
-    assert settings.database.migrate is (values is SMALL)
+    assert settings.database.migrate is (values in (SMALL, TRIAL))
     assert settings.registry.url.startswith("b-bindery-registry.binder.svc" if values is TRIAL else "registry.example")
     if values is EVERYTHING:
         assert settings.session.idle_seconds == 600
@@ -248,6 +253,30 @@ class TestValues:
         assert route["hostnames"] == ["*.sessions.example.org"]
         assert route["rules"][0]["backendRefs"][0]["name"] == carrier
 
+    def test_variables_of_the_operators_own_win(self) -> None:
+        more = [{"name": "BINDERY_LOG_JSON", "value": "false"}]
+        found = render({"web": {"extraEnv": more}})
+        assert told(found, "web")["BINDERY_LOG_JSON"] == "false"
+        assert told(found, "worker")["BINDERY_LOG_JSON"] == "true"
+
+    def test_settings_reach_the_program_as_they_are_written(self) -> None:
+        banner = 'costs $(HOME) or $5, "$$": ü'
+        site = json.loads(told(render({"settings": {"site": {"banner": banner}}}), "web")["BINDERY_SITE"])
+        assert site == {"banner": banner}
+
+    def test_pods_start_anew_for_another_database(self) -> None:
+        values = [{"database": {"existingSecret": "", "url": f"postgresql://h/{name}"}} for name in "aab"]
+        first, same, other = [
+            one(render(each), "Deployment", "b-bindery-web")["spec"]["template"]["metadata"] for each in values
+        ]
+        assert first == same != other
+
+    def test_hooks_leave_nothing_behind(self) -> None:
+        hooks = [each["metadata"] for each in render({"database": {"existingSecret": "", "url": "postgresql://h/d"}})]
+        hooks = [each for each in hooks if "helm.sh/hook" in each.get("annotations", {})]
+        assert {each["name"] for each in hooks} == {"b-bindery-migration"}
+        assert all("hook-succeeded" in each["annotations"]["helm.sh/hook-delete-policy"] for each in hooks)
+
     def test_probes_are_asked_below_the_prefix(self) -> None:
         (web,) = [spec for owner, spec in pod_specs(render(SMALL)) if owner.endswith("-web")]
         assert web["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/binder/health/ready"
@@ -262,8 +291,8 @@ class TestValues:
         specs = dict(pod_specs(render(values)))
         times = {owner.split("-")[-1]: spec.get("terminationGracePeriodSeconds") for owner, spec in specs.items()}
         assert (times["web"], times["proxy"], times["worker"]) == (636, 636, 35)
-        told = one(render(values), "ConfigMap", "b-bindery")["data"]["BINDERY_SHUTDOWN"]
-        assert json.loads(told) == {"delay_seconds": 5, "drain_seconds": 600.5}
+        shutdown = told(render(values), "web")["BINDERY_SHUTDOWN"]
+        assert json.loads(shutdown) == {"delay_seconds": 5, "drain_seconds": 600.5}
 
 
 @functools.cache
@@ -323,8 +352,8 @@ class TestNetwork:
 
     def test_builds_are_told_where_the_workers_are(self) -> None:
         manifests = render({})
-        told = json.loads(one(manifests, "ConfigMap", "b-bindery")["data"]["BINDERY_KUBERNETES"])
-        assert told["build"]["relay_address"] == "b-bindery-worker.binder.svc:8586"
+        settings = json.loads(told(manifests, "worker")["BINDERY_KUBERNETES"])
+        assert settings["build"]["relay_address"] == "b-bindery-worker.binder.svc:8586"
         ports = one(manifests, "Service", "b-bindery-worker")["spec"]["ports"]
         assert {"name": "relay", "port": 8586, "targetPort": "relay"} in ports
         assert len(one(manifests, "Service", "b-bindery-web")["spec"]["ports"]) == 1
@@ -332,12 +361,7 @@ class TestNetwork:
     def test_a_database_of_ours_is_ours_alone(self) -> None:
         spec = one(render(TRIAL), "NetworkPolicy", "b-bindery-postgresql")["spec"]
         (rule,) = spec["ingress"]
-        assert rule["from"][0]["podSelector"]["matchExpressions"][0]["values"] == [
-            "web",
-            "worker",
-            "proxy",
-            "migration",
-        ]
+        assert rule["from"][0]["podSelector"]["matchExpressions"][0]["values"] == ["web", "worker", "proxy"]
         assert "egress" not in spec
 
 

@@ -41,6 +41,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default (printf "%s-database" (include "bindery.fullname" .)) .Values.database.existingSecret }}
 {{- end }}
 
+{{- define "bindery.databaseUrl" -}}
+{{- required "database.url or database.existingSecret is needed: a PostgreSQL, postgresql://user:password@host/name" .Values.database.url }}
+{{- end }}
+
+{{/* Whether a Job brings the tables up to date. A database that the chart itself installs is not there before. */}}
+{{- define "bindery.migrates" -}}
+{{- and .Values.migration.enabled (not .Values.trial.postgresql.enabled) }}
+{{- end }}
+
 {{- define "bindery.registryUrl" -}}
 {{- if .Values.trial.registry.enabled -}}
 {{ include "bindery.fullname" . }}-registry.{{ .Release.Namespace }}.svc:5000
@@ -77,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
   "port" 8585
   "data_dir" "/data"
   "log_json" true
-  "database" (dict "migrate" (and (not .Values.migration.enabled) true))
+  "database" (dict "migrate" (ne (include "bindery.migrates" .) "true"))
   "registry" $registry
   "retention" (dict "high_bytes" .Values.imageCleaner.highBytes "low_bytes" .Values.imageCleaner.lowBytes "check_seconds" .Values.imageCleaner.checkSeconds)
   "shutdown" (dict "delay_seconds" .Values.shutdown.delaySeconds "drain_seconds" .Values.shutdown.drainSeconds)

@@ -8,11 +8,16 @@ metadata:
     {{- with .values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+  {{- if or .values.podAnnotations $root.Values.database.url }}
   annotations:
-    checksum/settings: {{ include "bindery.settings" $root | sha256sum }}
+    {{- with $root.Values.database.url }}
+    # A start of its sum: enough to start pods anew that have the former URL, too little to find a password by.
+    checksum/database: {{ sha256sum . | trunc 8 | quote }}
+    {{- end }}
     {{- with .values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+  {{- end }}
 spec:
   serviceAccountName: {{ $full }}-{{ .role }}
   automountServiceAccountToken: {{ ne .role "proxy" }}
@@ -37,13 +42,11 @@ spec:
       env:
         - name: BINDERY_ROLE
           value: {{ .role }}
+        {{- include "bindery.settingsEnv" (dict "root" $root "more" .values.extraEnv) | nindent 8 }}
         {{- include "bindery.secretEnv" $root | nindent 8 }}
         {{- with .values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      envFrom:
-        - configMapRef:
-            name: {{ $full }}
       ports:
         - name: http
           containerPort: 8585
@@ -117,22 +120,41 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- define "bindery.secretEnv" -}}
+{{/*
+What every pod of ours is told. It is part of the pod's template, not beside it, so that an old version's pods keep their
+settings whatever becomes of a new version. Takes a dict of root, and more: variables that win.
+*/}}
+{{- define "bindery.settingsEnv" -}}
+{{- $told := dict "HOME" "/data" }}
+{{- if .root.Values.registry.existingSecret }}{{ $_ := set $told "DOCKER_CONFIG" "/etc/bindery/docker" }}{{ end }}
+{{- range $name, $value := include "bindery.settings" .root | fromJson }}
+{{- $_ := set $told (printf "BINDERY_%s" (upper $name)) (kindIs "string" $value | ternary $value (toJson $value)) }}
+{{- end }}
+{{- range .more }}{{ $_ := unset $told .name }}{{ end }}
+{{- $variables := list }}
+{{- range $name, $value := $told }}
+{{- $variables = append $variables (dict "name" $name "value" (replace "$" "$$" $value)) }}
+{{- end }}
+{{- toYaml $variables }}
+{{- end }}
+
+{{- define "bindery.databaseEnv" -}}
 - name: BINDERY_DATABASE__URL
   valueFrom:
     secretKeyRef:
-      name: {{ include "bindery.databaseSecretName" . }}
-      key: {{ .Values.database.existingSecretKey }}
-- name: BINDERY_BUILD_TOKEN__SECRET
+      name: {{ .secret }}
+      key: {{ .root.Values.database.existingSecretKey }}
+{{- end }}
+
+{{- define "bindery.secretEnv" -}}
+{{- include "bindery.databaseEnv" (dict "root" . "secret" (include "bindery.databaseSecretName" .)) }}
+{{- range $name, $key := dict "BINDERY_BUILD_TOKEN__SECRET" "build-token" "BINDERY_OPERATOR_TOKEN" "operator-token" }}
+- name: {{ $name }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "bindery.secretName" . }}
-      key: build-token
-- name: BINDERY_OPERATOR_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "bindery.secretName" . }}
-      key: operator-token
+      name: {{ include "bindery.secretName" $ }}
+      key: {{ $key }}
+{{- end }}
 {{- end }}
 
 {{- define "bindery.mounts" -}}
