@@ -10,7 +10,6 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,12 @@ NEEDED: Mapping[str, Any] = {
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
 class Refusal(Exception):
-    """Helm did not take the values; `text` is its reason."""
+    """Helm did not do what it was asked for; `text` is its reason."""
 
-    text: str
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 @functools.cache
@@ -70,22 +70,23 @@ def _fetch(program: Path) -> None:
 
 def render(values: Mapping[str, Any], *, release: str = "b", namespace: str = "binder") -> list[Manifest]:
     """The chart's objects, what hooks make included. Raises `Refusal`."""
-    text = _run("template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES, values=values)
+    text = run("template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES, values=values)
     return [each for each in yaml.safe_load_all(text) if each]
 
 
 def lint(values: Mapping[str, Any]) -> str:
     """What the linter says; raises `Refusal` when it is not content."""
-    return _run("lint", "--strict", str(CHART), values=values)
+    return run("lint", "--strict", str(CHART), values=values)
 
 
-def _run(*words: str, values: Mapping[str, Any]) -> str:
+def run(*words: str, values: Mapping[str, Any] | None = None) -> str:
+    """One run of Helm, with values over `NEEDED` if there are any; what it says. Raises `Refusal`."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(merged(NEEDED, values), file)
-        file.flush()
-        ended = subprocess.run(
-            [helm(), *words, "--values", file.name], capture_output=True, text=True, timeout=PATIENCE_SECONDS
-        )
+        if values is not None:
+            json.dump(merged(NEEDED, values), file)
+            file.flush()
+            words = (*words, "--values", file.name)
+        ended = subprocess.run([helm(), *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     if ended.returncode != 0:
         raise Refusal(ended.stderr + ended.stdout)
     return ended.stdout

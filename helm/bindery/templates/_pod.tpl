@@ -56,8 +56,8 @@ spec:
         {{- end }}
       startupProbe:
         httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
-        periodSeconds: 2
-        failureThreshold: 60
+        periodSeconds: 1
+        failureThreshold: 120
       livenessProbe:
         httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
         periodSeconds: 10
@@ -65,7 +65,7 @@ spec:
         failureThreshold: 6
       readinessProbe:
         httpGet: {path: {{ include "bindery.base" $root }}health/ready, port: http}
-        periodSeconds: 3
+        periodSeconds: 2
         timeoutSeconds: 3
       resources:
         {{- toYaml .values.resources | nindent 8 }}
