@@ -197,7 +197,7 @@ async def _process(settings: Settings) -> AsyncIterator[Engine]:
         store,
         server=builder.server_environment,
         sandbox=builder.sandbox,
-        allow_origin=settings.cors_allow_origin,
+        allow_origins=settings.cors_allow_origin,
     ) as spawner:
         yield Engine(
             Workbench(builder, DirectoryStock(store), _names(builder)), spawner, lasting=False, notice=NO_ISOLATION
@@ -214,7 +214,7 @@ async def _docker(settings: Settings) -> AsyncIterator[Engine]:
             settings.docker,
             settings.session,
             instance=_instance(settings),
-            allow_origin=settings.cors_allow_origin,
+            allow_origins=settings.cors_allow_origin,
         ) as spawner,
     ):
         log.info("docker.found", found=bench.description)
@@ -226,8 +226,8 @@ async def _kubernetes(settings: Settings) -> AsyncIterator[Engine]:
     async with workbench(settings) as bench, _relay(settings):
         from launcher.spawners.kubernetes import KubernetesSpawner
 
-        allow_origin = settings.cors_allow_origin
-        async with KubernetesSpawner(settings.kubernetes, settings.session, allow_origin=allow_origin) as spawner:
+        allowed = settings.cors_allow_origin
+        async with KubernetesSpawner(settings.kubernetes, settings.session, allow_origins=allowed) as spawner:
             log.info("kubernetes.found", found=bench.description)
             yield Engine(bench, spawner, lasting=True)
 

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bindery.origins import Origins
+
 MIB = 1024 * 1024
 #: A source of a content security policy: a site, all below one, or any.
 _SITE = r"^(\*|(https?://)?(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:(\d{1,5}|\*))?)$"
@@ -561,7 +563,11 @@ class Settings(BaseSettings):
         (),
         description="Sites that may show launch buttons and sessions in frames, as https://*.example.org (JSON list).",
     )
-    cors_allow_origin: str = Field("", description="Origin that other sites' pages may call from; `*`: any.")
+    cors_allow_origin: Origins = Field(
+        (),
+        description="Origin of other sites' pages that may call the service, as https://journal.example.org; several "
+        "as a JSON list; `*`: any.",
+    )
     allow_build_only: bool = Field(
         False, description="Let clients ask with build_only=true for an image without a session."
     )

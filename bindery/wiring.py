@@ -57,6 +57,7 @@ from web import embedding, pages
 from web.api import Api
 from web.app import Site, create_app
 from web.build_token import BuildTokens
+from web.cross_origin import CrossOrigin
 from web.diagnoses import Diagnoses
 from web.doorkeeper import Doorkeeper, banned_networks
 from web.estimates import Estimates
@@ -416,7 +417,7 @@ def _site(parts: Parts, launches: Launches, door: Doorkeeper, notice: str, token
         ),
         doorkeeper=door,
         operator_token=token,
-        cors_allow_origin=settings.cors_allow_origin,
+        cross_origin=CrossOrigin(settings.cors_allow_origin),
         routers=(
             *over_rows.routers(known, reporter),
             embedding.router(embedding.Embedding(known, settings.frame_ancestors)),
@@ -459,6 +460,7 @@ def _traffic(settings: Settings, sessions: SessionStore, activity: Activity, kno
         trusted_proxies=settings.trusted_proxies,
         session_host=settings.session.host,
         frame_ancestors=" ".join(["'self'", *settings.frame_ancestors]).encode() if settings.frame_ancestors else b"",
+        varies_by_origin=len(settings.cors_allow_origin) > 1,
         limits=Limits(shutdown_seconds=TRAFFIC_SHUTDOWN_SECONDS, drain_seconds=settings.shutdown.drain_seconds),
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 #: Programs that serve notebooks, as Python modules, best first.
@@ -13,7 +14,7 @@ SERVERS = ("jupyterlab", "notebook", "jupyter_server")
 DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements",)
 
 
-def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allow_origin: str) -> list[str]:
+def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allow_origins: Sequence[str]) -> list[str]:
     """JupyterLab's command line. It holds no secret: everybody on the machine can read it."""
     return _options(
         {
@@ -24,17 +25,17 @@ def arguments(*, socket: str, base_url: str, work_tree: Path, config: Path, allo
             "LabApp.workspaces_dir": str(config / "lab" / "workspaces"),
         },
         base_url,
-        allow_origin,
+        allow_origins,
     )
 
 
-def networked_arguments(*, port: int, base_url: str, allow_origin: str) -> list[str]:
+def networked_arguments(*, port: int, base_url: str, allow_origins: Sequence[str]) -> list[str]:
     """The command line of a server that has an address of its own. It serves the folder it is started in."""
     listening = {"ServerApp.ip": "0.0.0.0", "ServerApp.port": str(port), "ServerApp.port_retries": "0"}  # noqa: S104
-    return _options(listening, base_url, allow_origin)
+    return _options(listening, base_url, allow_origins)
 
 
-def _options(special: Mapping[str, str], base_url: str, allow_origin: str) -> list[str]:
+def _options(special: Mapping[str, str], base_url: str, allow_origins: Sequence[str]) -> list[str]:
     flags = {
         **special,
         "ServerApp.base_url": base_url,
@@ -48,9 +49,16 @@ def _options(special: Mapping[str, str], base_url: str, allow_origin: str) -> li
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         # The other one asks PyPI, and prepares for that when it starts, which takes a tenth of that time.
         "LabApp.extension_manager": "readonly",
-        **({"ServerApp.allow_origin": allow_origin} if allow_origin else {}),
+        **_readable_by(allow_origins),
     }
     return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def _readable_by(origins: Sequence[str]) -> dict[str, str]:
+    """Whose pages may use a server: one origin or `*` by name, several as a pattern, whose ends old servers need."""
+    if len(origins) > 1:
+        return {"ServerApp.allow_origin_pat": f"^(?:{'|'.join(map(re.escape, origins))})$"}
+    return {"ServerApp.allow_origin": origins[0]} if origins else {}
 
 
 def command(python: Path, prefixes: Iterable[Path], flags: Iterable[str]) -> list[str]:

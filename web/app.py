@@ -21,8 +21,9 @@ from web import api_page, documents, pages
 from web.api import Api, api_router, problems
 from web.api.description import describe
 from web.api.routes import PREFIX
+from web.cross_origin import CrossOrigin
 from web.doorkeeper import Doorkeeper
-from web.front import Front, cross_origin
+from web.front import Front
 from web.health import Health
 from web.launches import Launches
 from web.metrics import Metrics
@@ -48,7 +49,7 @@ class Site:
     api: Api
     doorkeeper: Doorkeeper
     operator_token: str
-    cors_allow_origin: str = ""
+    cross_origin: CrossOrigin
     #: Further pages, each with its own routes.
     routers: Sequence[APIRouter] = ()
 
@@ -77,9 +78,8 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(404, lambda request, error: _not_found(site, request))
     app.add_exception_handler(405, lambda request, error: _refused(site, request, error))
     app.add_exception_handler(Exception, lambda request, error: _broken(site, request, error))
-    headers = cross_origin(site.cors_allow_origin)
-    streams = Streams(site.base_url, site.launches, site.doorkeeper, site.operator_token, headers)
-    return Front(app, streams, site.pages, site.health, headers)
+    streams = Streams(site.base_url, site.launches, site.doorkeeper, site.operator_token, site.cross_origin)
+    return Front(app, streams, site.pages, site.health, site.cross_origin)
 
 
 def _unreadable(site: Site, request: Request) -> Response:

@@ -18,6 +18,7 @@ from bindery.errors import NetworkBanned
 from web import pages, tending
 from web.api import problems
 from web.api.routes import PREFIX
+from web.cross_origin import CrossOrigin
 from web.health import Health
 from web.pages import Pages
 from web.streams import Streams, refused
@@ -25,19 +26,6 @@ from web.visitor import client_ip
 
 #: What even banned networks get, below the service's address: what monitors ask, and what error pages show.
 _FOR_ALL = ("health", "versions", "static/", "badge", "assets/", "favicon", "logo_social.png")
-
-#: What scripts of other sites may send, and what they may read beside the answer itself.
-_ASKED = "accept, authorization, bindery-client, cache-control, content-type, last-event-id, x-xsrftoken"
-_TOLD = "location, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"
-
-
-def cross_origin(allow_origin: str) -> dict[str, str]:
-    """The headers of every answer (protocol page 1); pages of `allow_origin` may read it."""
-    headers = {"access-control-allow-headers": _ASKED}
-    if allow_origin:
-        headers |= {"access-control-allow-origin": allow_origin, "access-control-expose-headers": _TOLD}
-    return headers
-
 
 #: What only a preflight asks for: which methods, and for how many seconds the answer holds.
 _PREFLIGHT = {"access-control-allow-methods": "GET, HEAD, POST, DELETE, OPTIONS", "access-control-max-age": "600"}
@@ -51,17 +39,21 @@ class Front:
     streams: Streams
     pages: Pages
     health: Health
-    headers: Mapping[str, str]
+    cross_origin: CrossOrigin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        answer, complete = await self._answer(Request(scope)) if scope["type"] == "http" else (self.app, True)
-        await answer(scope, receive, send if complete else self._with_headers(send))
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        answer, complete = await self._answer(request)
+        await answer(scope, receive, send if complete else _with_headers(send, self.cross_origin.headers(request)))
 
     async def _answer(self, request: Request) -> tuple[ASGIApp, bool]:
         """The application that answers, and whether its answer has all headers already."""
         if request.method == "OPTIONS":
-            return Response(headers={**self.headers, **_PREFLIGHT}), True
+            return Response(headers={**self.cross_origin.headers(request), **_PREFLIGHT}), True
         if request.method in ("GET", "HEAD") and request.url.path == f"{self.streams.base_url}health":
             return tending.answer(self.health), False
         if banned := self._banned(request):
@@ -69,16 +61,6 @@ class Front:
         if self.streams.asked_for(request):
             return await self.streams.answer(request), True
         return self.app, False
-
-    def _with_headers(self, send: Send) -> Send:
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                own = {name for name, _ in message["headers"]}
-                more = [(name.encode(), value.encode()) for name, value in self.headers.items()]
-                message["headers"] = [*message["headers"], *(each for each in more if each[0] not in own)]
-            await send(message)
-
-        return with_headers
 
     def _banned(self, request: Request) -> ASGIApp | None:
         """The refusal of a client of a banned network, in the form in which each route answers."""
@@ -91,3 +73,17 @@ class Front:
                 return refused(error, {})
             return problems.answer(error) if path.startswith(PREFIX) else pages.error_page(self.pages, request, error)
         return None
+
+
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Add the headers to an answer, apart from those that it has; who may read it can be its own to say."""
+
+    async def with_headers(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            # What an answer varies by adds up.
+            own = {name for name, _ in message["headers"]} - {b"vary"}
+            more = [(name.encode(), value.encode()) for name, value in headers.items()]
+            message["headers"] = [*message["headers"], *(each for each in more if each[0] not in own)]
+        await send(message)
+
+    return with_headers

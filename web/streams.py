@@ -16,6 +16,7 @@ from bindery.errors import BinderyError, InternalError, RequestRefused
 from db.rates import Rate
 from web import doorkeeper
 from web.browser import browser_of
+from web.cross_origin import CrossOrigin
 from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.intake import Visit
@@ -35,8 +36,7 @@ class Streams:
     launches: Launches
     doorkeeper: Doorkeeper
     operator_token: str
-    #: Headers of every answer.
-    headers: Mapping[str, str] = field(default_factory=dict)
+    cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
 
     def asked_for(self, request: Request) -> bool:
         """Whether a request's path is a stream's."""
@@ -45,14 +45,15 @@ class Streams:
 
     async def answer(self, request: Request) -> ASGIApp:
         """The answer to a request whose path is a stream's."""
+        headers = self.cross_origin.headers(request)
         # Whoever only looks at a link must not get a session.
         if request.method != "GET":
-            return Response(status_code=405, headers={"Allow": "GET, OPTIONS", **self.headers})
+            return Response(status_code=405, headers={"Allow": "GET, OPTIONS", **headers})
         visit = self._visit(request)
         if visit.last_event_id and await self.launches.over(visit):
-            return Response(status_code=204, headers=dict(self.headers))
+            return Response(status_code=204, headers=dict(headers))
         refusal, rate = await self._admitted(request, visit)
-        headers = {**self.headers, **doorkeeper.headers(rate)}
+        headers = {**headers, **doorkeeper.headers(rate)}
         if refusal is None:
             return EventStream(lambda emit: self._stream(visit, emit), headers)
         return refused(refusal, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,9 @@ class Assignment:
     lower: tuple[Path, ...]
 
 
-def assign(request: SessionRequest, image: StoredImage, folder: SessionFolder, *, allow_origin: str) -> Assignment:
+def assign(
+    request: SessionRequest, image: StoredImage, folder: SessionFolder, *, allow_origins: Sequence[str]
+) -> Assignment:
     """Decide what a server is told."""
     lower = (*((image.overlay,) if image.overlay else ()), image.environment)
     flags = jupyter.arguments(
@@ -33,7 +35,7 @@ def assign(request: SessionRequest, image: StoredImage, folder: SessionFolder, *
         base_url=request.base_url,
         work_tree=folder.repo,
         config=folder.config,
-        allow_origin=allow_origin,
+        allow_origins=allow_origins,
     )
     return Assignment(tuple(flags), _environment(request, image, folder, lower), lower)
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,14 +57,14 @@ class DockerSpawner:
         limits: SessionSettings,
         *,
         instance: str,
-        allow_origin: str = "",
+        allow_origins: Sequence[str] = (),
         credentials: CredentialSource | None = None,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._api = DockerApi(settings.host)
         self._images = Images(self._api, credentials or DockerConfig(), pull_seconds=settings.pull_timeout_seconds)
-        self._place = Place(instance, settings.network, settings.publish_ports, allow_origin, limits.environment)
+        self._place = Place(instance, settings.network, settings.publish_ports, allow_origins, limits.environment)
         self._addresses: dict[str, Address] = {}
         self._ran: dict[str, float] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Place:
     network: str
     #: Listen on a port of this machine's loopback address, for engines whose networks it cannot reach.
     published: bool
-    allow_origin: str
+    allow_origins: Sequence[str]
     environment: Mapping[str, str]
 
 
@@ -53,7 +53,7 @@ def user(image: Mapping[str, Any]) -> str:
 
 def describe(request: SessionRequest, place: Place, limits: SessionSettings, *, as_user: str) -> dict[str, Any]:
     """The engine's description of a container. The image's entrypoint stays, and gets the server as its words."""
-    flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origin=place.allow_origin)
+    flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origins=place.allow_origins)
     port = f"{PORT}/tcp"
     variables = {
         **place.environment,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -64,10 +64,12 @@ class KubernetesSpawner:
     - While the API does not answer, what was known stays true: nobody takes a session for lost.
     """
 
-    def __init__(self, settings: KubernetesSettings, limits: SessionSettings, *, allow_origin: str = "") -> None:
+    def __init__(
+        self, settings: KubernetesSettings, limits: SessionSettings, *, allow_origins: Sequence[str] = ()
+    ) -> None:
         self.cluster = Cluster(settings)
         self.settings = settings
-        self._place = Place(settings, limits, allow_origin)
+        self._place = Place(settings, limits, allow_origins)
         self._asked: dict[str, _Asked] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._turns = asyncio.Semaphore(MOST_REQUESTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class Place:
 
     settings: KubernetesSettings
     limits: SessionSettings
-    allow_origin: str = ""
+    allow_origins: Sequence[str] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -100,7 +101,7 @@ def describe(request: SessionRequest, place: Place, name: str) -> dict[str, Any]
 
 
 def _container(request: SessionRequest, place: Place) -> dict[str, Any]:
-    flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origin=place.allow_origin)
+    flags = networked_arguments(port=PORT, base_url=request.base_url, allow_origins=place.allow_origins)
     plain = {**place.limits.environment, **request.environment, MARK: request.name}
     # Whoever may read pods, and that are many, must not read tokens: they are in a secret.
     plain["JUPYTER_TOKEN_FILE"] = f"{SECRET_FOLDER}/{TOKEN_KEY}"

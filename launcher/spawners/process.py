@@ -54,12 +54,12 @@ class ProcessSpawner:
         *,
         server: Callable[[], Awaitable[Path]],
         sandbox: Sandbox,
-        allow_origin: str = "",
+        allow_origins: Sequence[str] = (),
         isolate: bool = True,
     ) -> None:
         self._store = store
         self._sandbox = sandbox
-        self._allow_origin = allow_origin
+        self._allow_origins = allow_origins
         self._folders = SessionFolders(store.root)
         self._sessions: dict[str, _Session] = {}
         self._starting: set[str] = set()
@@ -156,7 +156,7 @@ class ProcessSpawner:
 
     async def _launch(self, request: SessionRequest, image: StoredImage, folder: SessionFolder) -> None:
         await asyncio.to_thread(folder.make)
-        assignment = assign(request, image, folder, allow_origin=self._allow_origin)
+        assignment = assign(request, image, folder, allow_origins=self._allow_origins)
         plainly = image.joined or image.start is not None
         parent = None if plainly else await self._nursery.warm(image.server)
         filling = _fill(folder, image, assignment)

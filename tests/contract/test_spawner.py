@@ -101,7 +101,7 @@ async def process_spawner(images: StoredImages, *, sandboxed: bool) -> ProcessSp
     if sandboxed:
         sandbox = await find_sandbox(enabled=True, hidden=[images.store.root])
         assert sandbox.active, sandbox.reason
-    return ProcessSpawner(images.store, server=server, sandbox=sandbox, allow_origin="*")
+    return ProcessSpawner(images.store, server=server, sandbox=sandbox, allow_origins=["*"])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ async def processes(
 
 def containers(request: pytest.FixtureRequest) -> tuple[Subject, AbstractAsyncContextManager[Spawner]]:
     images: SessionImages = request.getfixturevalue("container_images")
-    spawner = docker_spawner(SessionSettings(), instance=f"contract-{secrets.token_hex(4)}", allow_origin="*")
+    spawner = docker_spawner(SessionSettings(), instance=f"contract-{secrets.token_hex(4)}", allow_origins=["*"])
     return Subject(spawner, images, lambda name: ENVIRONMENT, lambda name: HOME), spawner
 
 
@@ -129,7 +129,7 @@ def pods(request: pytest.FixtureRequest) -> tuple[Subject, AbstractAsyncContextM
     images: SessionImages = request.getfixturevalue("container_images")
     titles = {published(image): f"# {image}" for image in (images.shared, images.joined)}
     missing = f"{cluster_registry()}/example/none:1"
-    spawner = KubernetesSpawner(settings, SessionSettings(), allow_origin="*")
+    spawner = KubernetesSpawner(settings, SessionSettings(), allow_origins=["*"])
     return Subject(
         spawner,
         in_registry(images),

@@ -69,7 +69,7 @@ async def spawning(
     limits: SessionSettings | None = None, instance: str | None = None, **docker: object
 ) -> AsyncIterator[DockerSpawner]:
     instance = instance or f"test-{secrets.token_hex(4)}"
-    async with docker_spawner(limits or SessionSettings(), instance=instance, allow_origin="*", **docker) as spawner:
+    async with docker_spawner(limits or SessionSettings(), instance=instance, allow_origins=["*"], **docker) as spawner:
         try:
             yield spawner
         finally:

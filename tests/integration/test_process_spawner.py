@@ -56,7 +56,7 @@ async def spawning(images: StoredImages, *, sandboxed: bool) -> AsyncIterator[Pr
         return images.server
 
     sandbox = await find_sandbox(enabled=True, hidden=[images.store.root]) if sandboxed else no_sandbox("not wanted")
-    async with ProcessSpawner(images.store, server=server, sandbox=sandbox, allow_origin="*") as spawner:
+    async with ProcessSpawner(images.store, server=server, sandbox=sandbox, allow_origins=["*"]) as spawner:
         yield spawner
         for name in await spawner.list():
             await spawner.stop(name)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,11 +23,11 @@ NETWORK = "bindery-test0"
 
 
 def docker_spawner(
-    limits: SessionSettings, *, instance: str, allow_origin: str = "", **docker: object
+    limits: SessionSettings, *, instance: str, allow_origins: Sequence[str] = (), **docker: object
 ) -> DockerSpawner:
     """A spawner, not open yet; `docker` are settings of the section of that name."""
     settings = DockerSettings.model_validate({"host": engine().host, "network": NETWORK, **docker})
-    return DockerSpawner(settings, limits, instance=instance, allow_origin=allow_origin)
+    return DockerSpawner(settings, limits, instance=instance, allow_origins=allow_origins)
 
 
 class EngineThatGoesAway:

@@ -14,6 +14,7 @@ from web.traffic.head import (
     parse_request,
     parse_response,
     service_request,
+    varied,
 )
 
 IDENTITY = identity_lines("192.0.2.7", "http")
@@ -245,6 +246,11 @@ def test_a_response_without_length_is_put_into_chunks() -> None:
 def test_a_response_without_content_announces_none() -> None:
     head = parse_response(response("Content-Length: 5", line="HTTP/1.1 204 No Content"), method=b"GET")
     assert answered_head(head) == response(line="HTTP/1.1 204 No Content")
+
+
+def test_that_a_response_varies_by_origin_is_added_to_what_it_says() -> None:
+    head = parse_response(response("Vary: Accept-Encoding", "Content-Length: 0"), method=b"GET")
+    assert answered_head(varied(head)) == response("Vary: Accept-Encoding", "Content-Length: 0", "Vary: Origin")
 
 
 def test_who_may_frame_a_response_is_written_into_its_policy() -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from web.traffic.answers import Answer, plain
 from web.traffic.framing import LAST_CHUNK, UNTIL_CLOSE, Body, FramingError, body_of, chunk
-from web.traffic.head import BadHead, RequestHead, ResponseHead, answered_head, framed, parse_response
+from web.traffic.head import BadHead, RequestHead, ResponseHead, answered_head, parse_response
 from web.traffic.reach import Unreachable, reach
 from web.traffic.routes import Route
 from web.traffic.traffic import Traffic
@@ -196,8 +196,7 @@ class Exchange:
                 self._switch(head, rest)
                 return
             if head.status >= 200:
-                ancestors = self._traffic.frame_ancestors
-                self._begin_response(framed(head, ancestors) if ancestors else head, rest)
+                self._begin_response(self._traffic.told(head), rest)
                 return
             if self._request.http11:
                 self._visitor.transport.write(answered_head(head))

@@ -263,6 +263,11 @@ def framed(head: ResponseHead, ancestors: bytes) -> ResponseHead:
     return head._replace(fields=fields)
 
 
+def varied(head: ResponseHead) -> ResponseHead:
+    """The response's head, telling caches that another origin may get another one."""
+    return head._replace(fields=[*head.fields, (b"vary", b"Vary", b"Origin")])
+
+
 def answered_head(head: ResponseHead, *, chunk: bool = False, close: bool = False) -> bytes:
     """The response's head as the visitor gets it; `chunk`: the body is put into chunks on the way."""
     lines = [b"HTTP/1.1 %d " % head.status, head.reason, b"\r\n"]

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from web.traffic.answers import plain_page
+from web.traffic.head import ResponseHead, framed, varied
 from web.traffic.paths import user_prefix
 from web.traffic.routes import Ledger, Page, Routes
 from web.traffic.upstream import Pool
@@ -65,9 +66,17 @@ class Traffic:
     session_host: str = ""
     #: Who may show sessions in frames, as a policy says it; empty: as their servers say themselves.
     frame_ancestors: bytes = b""
+    #: Whether sessions' servers answer one origin's pages otherwise than another's.
+    varies_by_origin: bool = False
     limits: Limits = field(default_factory=Limits)
     counters: Counters = field(default_factory=Counters, init=False)
     tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    def told(self, head: ResponseHead) -> ResponseHead:
+        """A server's head of a response, with what the operator says of other sites."""
+        if self.frame_ancestors:
+            head = framed(head, self.frame_ancestors)
+        return varied(head) if self.varies_by_origin else head
 
     @cached_property
     def prefix(self) -> bytes:
