@@ -42,7 +42,7 @@ async def _connect(traffic: Traffic, route: Route) -> Upstream | None:
     try:
         return await traffic.pool.connect(route.address)
     except (OSError, TimeoutError) as error:
-        log.info("session server refused at %s: %s", route.address, error or type(error).__name__)
+        log.info("session server refused at %s: %s", route.address, str(error) or type(error).__name__)
         return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -75,7 +77,7 @@ async def test_server_breaks_a_response_without_length(serve: Serve) -> None:
     listener = await asyncio.start_server(breaks, "127.0.0.1", 0)
     async with serve(echo) as (port, known, _), visitor(port) as client:
         host, session_port = listener.sockets[0].getsockname()
-        known.fast["t"] = Route(type(known.fast["s"].address)(host=host, port=session_port))
+        known.fast["t"] = Route(Address(host=host, port=session_port))
         await client.send(get("/user/t/"))
         await client.head()
         go.set()
@@ -127,10 +129,19 @@ async def test_server_closes_an_idle_connection_under_a_request(serve: Serve) ->
         assert served == 3
 
 
+async def test_server_takes_no_connection(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "web.traffic.reach")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.create_connection(server.getsockname()):
+        async with serve(echo, limits=Limits(connect_seconds=0.05)) as (port, known, _), visitor(port) as client:
+            known.fast["full"] = Route(Address(host="127.0.0.1", port=server.getsockname()[1]))
+            assert (await client.ask(get("/user/full/"))).status == 503
+    assert ": TimeoutError" in caplog.text
+
+
 async def test_server_refuses(serve: Serve) -> None:
     async with serve(echo) as (port, known, _), visitor(port) as client:
-        known.fast["dead"] = Route(type(known.fast["s"].address)(socket="/nowhere/socket"))
-        known.fast["deaf"] = Route(type(known.fast["s"].address)(host="127.0.0.1", port=1))
+        known.fast["dead"] = Route(Address(socket="/nowhere/socket"))
+        known.fast["deaf"] = Route(Address(host="127.0.0.1", port=1))
         for name in ("dead", "deaf"):
             answer = await client.ask(get(f"/user/{name}/"))
             assert answer.status == 503
