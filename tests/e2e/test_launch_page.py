@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from tests.support import axe
 from tests.support.attacks import MARKUP
@@ -73,11 +73,11 @@ def repository(git: GitServer, files: dict[str, str]) -> tuple[str, Repository]:
     return name, made
 
 
-def status(page: Page) -> Any:
+def status(page: Page) -> Locator:
     return page.locator("#status")
 
 
-def log(page: Page) -> Any:
+def log(page: Page) -> Locator:
     return page.get_by_role("log")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from bindery.errors import PathRefused
 from tests.support import axe
@@ -145,7 +145,7 @@ async def test_without_scripts_the_form_submits_and_the_launch_page_says_what_to
 # --- the launch page ----------------------------------------------------------------------------------------
 
 
-def _step(page: Page, name: str) -> Any:
+def _step(page: Page, name: str) -> Locator:
     return page.locator(f'[data-step="{name}"]')
 
 
@@ -620,12 +620,14 @@ async def _about(page: Page, play: Stage) -> None:
     await page.goto("/about")
 
 
-STATES = [_form, _filled, _mistyped, _waiting, _building, _failed, _not_found, _invalid, _gone, _about]
+#: How a page comes to look as it is to be looked at.
+Way = Callable[[Page, Stage], Awaitable[None]]
+STATES: list[Way] = [_form, _filled, _mistyped, _waiting, _building, _failed, _not_found, _invalid, _gone, _about]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
-async def test_axe_finds_nothing(page: Page, play: Stage, state: Any, scheme: Any) -> None:
+async def test_axe_finds_nothing(page: Page, play: Stage, state: Way, scheme: Literal["light", "dark"]) -> None:
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await state(page, play)
     await axe.check(page)
@@ -633,7 +635,7 @@ async def test_axe_finds_nothing(page: Page, play: Stage, state: Any, scheme: An
 
 @pytest.mark.parametrize("width", [320, 768, 1440])
 @pytest.mark.parametrize("state", STATES)
-async def test_nothing_is_wider_than_the_window(page: Page, play: Stage, state: Any, width: int) -> None:
+async def test_nothing_is_wider_than_the_window(page: Page, play: Stage, state: Way, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 800})
     await state(page, play)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width

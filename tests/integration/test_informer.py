@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,12 @@ class ForgetsAndBreaksOff:
         return response
 
 
+#: Serves an API; gives the settings with which it is found.
+Serve = Callable[[ForgetsAndBreaksOff], Awaitable[KubernetesSettings]]
+
+
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Any]:
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     runners = []
 
     async def begin(api: ForgetsAndBreaksOff) -> KubernetesSettings:
@@ -76,7 +80,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Any]:
         await runner.cleanup()
 
 
-async def test_a_place_that_is_forgotten_is_listed_anew_and_what_is_gone_goes(serve: Any) -> None:
+async def test_a_place_that_is_forgotten_is_listed_anew_and_what_is_gone_goes(serve: Serve) -> None:
     api = ForgetsAndBreaksOff([["a", "b"], ["b", "c"]], [[("ADDED", thing("d", 11)), ("ERROR", GONE)], []])
     async with (
         Cluster(await serve(api)) as cluster,
@@ -86,7 +90,7 @@ async def test_a_place_that_is_forgotten_is_listed_anew_and_what_is_gone_goes(se
         await until(lambda: api.watched[:2] == ["10", "20"], what="the watch goes on after it")
 
 
-async def test_a_watch_that_breaks_off_goes_on_where_it_was(serve: Any) -> None:
+async def test_a_watch_that_breaks_off_goes_on_where_it_was(serve: Serve) -> None:
     watches = [
         [("ADDED", thing("b", 11)), ("BOOKMARK", thing("", 15))],
         [("DELETED", thing("a", 16)), ("MODIFIED", thing("b", 17))],
@@ -102,7 +106,7 @@ async def test_a_watch_that_breaks_off_goes_on_where_it_was(serve: Any) -> None:
     assert api.listed == 1
 
 
-async def test_nonsense_ends_in_a_new_list(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nonsense_ends_in_a_new_list(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bindery.informer.WAIT_SECONDS", (0.01, 0.02))
     api = ForgetsAndBreaksOff([["a"], ["b"]], [[("ADDED", {"metadata": {}})], []])
     async with (
@@ -112,7 +116,7 @@ async def test_nonsense_ends_in_a_new_list(serve: Any, monkeypatch: pytest.Monke
         await until(lambda: list(informer.known) == ["b"], what="the second list is known")
 
 
-async def test_what_was_just_made_is_known_ahead_of_the_watch_and_waited_for(serve: Any) -> None:
+async def test_what_was_just_made_is_known_ahead_of_the_watch_and_waited_for(serve: Serve) -> None:
     api = ForgetsAndBreaksOff([["a"]], [[]])
     async with (
         Cluster(await serve(api)) as cluster,

@@ -26,10 +26,9 @@ def runs(pid: int) -> bool:
 
 async def test_streams_and_exit_code() -> None:
     program = await Program.start([SHELL, "-c", "cat; echo problem >&2; exit 3"], stdin=PIPE)
-    assert program.returncode is None
+    running = program.returncode
     assert await program.communicate(b"x" * 200_000) == (b"x" * 200_000, b"problem\n")
-    assert await program.wait() == 3
-    assert program.returncode == 3
+    assert (running, await program.wait(), program.returncode) == (None, 3, 3)
     program.close()
 
 
