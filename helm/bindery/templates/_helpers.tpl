@@ -64,6 +64,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- and .Values.builder.relay.enabled (eq (default "buildah" $build.back_end) "buildah") }}
 {{- end }}
 
+{{/* Where pods of the service listen, and where those of workers relay to the registry: as the settings say. */}}
+{{- define "bindery.port" -}}
+{{ default 8585 .Values.settings.port }}
+{{- end }}
+
+{{- define "bindery.relayPort" -}}
+{{ dig "kubernetes" "build" "relay_port" 8586 .Values.settings }}
+{{- end }}
+
 {{/* All settings of the service, as JSON by section: what the chart knows, and .Values.settings over it. */}}
 {{- define "bindery.settings" -}}
 {{- $pull := list }}
@@ -72,7 +81,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $session := dict "image_pull_secrets" $pull }}
 {{- $build := dict "image_pull_secrets" $pull "image" (required "builder.image is needed: the image made of helm/images/builder" .Values.builder.image) }}
 {{- if eq (include "bindery.relayed" .) "true" }}
-{{- $_ := set $build "relay_address" (printf "%s-worker.%s.svc:8586" (include "bindery.fullname" .) .Release.Namespace) }}
+{{- $_ := set $build "relay_address" (printf "%s-worker.%s.svc:%s" (include "bindery.fullname" .) .Release.Namespace (include "bindery.relayPort" .)) }}
 {{- end }}
 {{- if .Values.priorityClasses.create }}
 {{- $_ := set $session "priority_class" (printf "%s-session" (include "bindery.fullname" .)) }}
@@ -83,7 +92,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $known := dict
   "engine" "kubernetes"
   "host" "0.0.0.0"
-  "port" 8585
+  "port" (include "bindery.port" . | int)
   "data_dir" "/data"
   "log_json" true
   "database" (dict "migrate" (ne (include "bindery.migrates" .) "true"))

@@ -49,10 +49,10 @@ spec:
         {{- end }}
       ports:
         - name: http
-          containerPort: 8585
+          containerPort: {{ include "bindery.port" $root }}
         {{- if and (eq .role "worker") (eq (include "bindery.relayed" $root) "true") }}
         - name: relay
-          containerPort: 8586
+          containerPort: {{ include "bindery.relayPort" $root }}
         {{- end }}
       startupProbe:
         httpGet: {path: {{ include "bindery.base" $root }}health/live, port: http}
