@@ -120,7 +120,7 @@ async def test_thebe_runs_the_cells_of_an_article(public: Service, repository: s
 
 
 async def test_a_shell_script_launches(public: Service, repository: str) -> None:
-    need(shutil.which("curl") is not None, "curl: apt-get install curl")
+    need(shutil.which("curl"), "curl: apt-get install curl")
     done = await run(
         [EXAMPLES / "launch.sh", public.url, f"gh/{repository}/HEAD"], env=environment(), timeout_seconds=120
     )
@@ -164,7 +164,7 @@ window.follow = async (spec, endpoint, options) => {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the client as one script, since neither browsers nor Node can import it as it is."""
-    need(shutil.which("node") is not None, "Node.js: apt-get install nodejs")
+    need(shutil.which("node"), "Node.js: apt-get install nodejs")
     modules = installed("binderhub-client") / "node_modules"
     folder = tmp_path_factory.mktemp("bundle")
     (folder / "entry.js").write_text(BINDERHUB_CLIENT)

@@ -22,7 +22,7 @@ def source() -> str:
     cache = Path(os.environ.get("BINDERY_TEST_CACHE", Path.home() / ".cache" / "bindery-tests"))
     script = cache / "axe" / "node_modules" / "axe-core" / "axe.min.js"
     if not script.exists():
-        need(shutil.which("npm") is not None, "npm, to fetch axe-core")
+        need(shutil.which("npm"), "npm, to fetch axe-core")
         folder = cache / "axe"
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-save", "--prefix", str(folder), f"axe-core@{_VERSION}"]

@@ -86,8 +86,8 @@ def cluster() -> TestCluster:
 @functools.cache
 def cluster_registry() -> str:
     """The registry's name, `host:port`; it answers until this process ends. Skips the test where there is none."""
-    host = os.environ.get("BINDERY_TEST_CLUSTER_REGISTRY", "")
-    need(bool(host), "a registry's address that the cluster reaches too: BINDERY_TEST_CLUSTER_REGISTRY=host:port")
+    named = os.environ.get("BINDERY_TEST_CLUSTER_REGISTRY", "")
+    host = need(named, "a registry's address that the cluster reaches too: BINDERY_TEST_CLUSTER_REGISTRY=host:port")
     folder = cache_folder() / "cluster-registry"
     folder.mkdir(exist_ok=True)
     # Never closed: it is held as long as this process lives.
@@ -146,12 +146,12 @@ def _answers(host: str) -> bool:
 
 
 def _start(folder: Path, host: str) -> None:
-    program = shutil.which("docker-registry")
-    need(program is not None, f"a registry at {host}, or docker-registry to start one: apt-get install docker-registry")
+    what = f"a registry at {host}, or docker-registry to start one: apt-get install docker-registry"
+    program = need(shutil.which("docker-registry"), what)
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "storage", host=host))
     with (folder / "registry.log").open("w") as log:
-        process = subprocess.Popen([str(program), "serve", str(config)], stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log, start_new_session=True)
     (folder / "registry.pid").write_text(str(process.pid))
     deadline = time.monotonic() + START_SECONDS
     while not _answers(host):

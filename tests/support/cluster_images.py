@@ -23,7 +23,7 @@ def in_registry(images: SessionImages) -> SessionImages:
 @functools.cache
 def published(image: str) -> str:
     """The name in the cluster's registry of an image of the engine; the same content always has the same."""
-    need(shutil.which("skopeo") is not None, "skopeo: apt-get install skopeo")
+    need(shutil.which("skopeo"), "skopeo: apt-get install skopeo")
     digest = engine().run("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")
     target = f"{cluster_registry()}/tests/{image.partition(':')[0]}:{digest[:12]}"
     if _run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{target}").returncode != 0:

@@ -88,13 +88,13 @@ def cache_folder() -> Path:
 @functools.cache
 def engine() -> Engine:
     """An engine that answers until this process ends; skips the test where there can be none."""
-    client = next((path for path in (Path("/usr/bin/docker"), shutil.which("docker")) if path and _runs(path)), None)
-    need(client is not None, "Docker's client: apt-get install docker.io")
-    assert client is not None
+    places = (Path("/usr/bin/docker"), shutil.which("docker"))
+    found = next((Path(place) for place in places if place and _runs(place)), None)
+    client = need(found, "Docker's client: apt-get install docker.io")
     for host in dict.fromkeys((os.environ.get("DOCKER_HOST", ""), "unix:///var/run/docker.sock")):
-        if host and answers(Engine(host, Path(client))):
-            return Engine(host, Path(client))
-    return _own_engine(Path(client))
+        if host and answers(Engine(host, client)):
+            return Engine(host, client)
+    return _own_engine(client)
 
 
 @functools.cache
@@ -142,9 +142,8 @@ def _own_engine(client: Path) -> Engine:
 
 
 def _start(folder: Path, ours: Engine) -> None:
-    program = shutil.which("dockerd")
-    need(program is not None and os.geteuid() == 0, "a Docker Engine that answers, or root and dockerd: docker.io")
-    assert program is not None
+    found = shutil.which("dockerd") if os.geteuid() == 0 else None
+    program = need(found, "a Docker Engine that answers, or root and dockerd: docker.io")
     for name in ("docker.sock", "docker.pid"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "exec", ignore_errors=True)
@@ -189,8 +188,7 @@ def _mirror() -> tuple[str, str]:
     if not found and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=BOOTSTRAP_SECONDS)
         found = _index_targets()
-    need(bool(found), "a machine whose apt knows a Debian mirror")
-    return found[0]
+    return need(found, "a machine whose apt knows a Debian mirror")[0]
 
 
 def _index_targets() -> list[tuple[str, str]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import TypeVar
 
 import pytest
 
+_T = TypeVar("_T")
 
-def need(present: bool, what: str) -> None:
-    """Skip the test, saying what to install; fail where tests must not skip."""
-    if present:
-        return
+
+def need(found: _T | None, what: str) -> _T:
+    """What was found; without it skip the test, saying what to install, and fail where tests must not skip."""
+    if found:
+        return found
     if os.environ.get("CI"):
         pytest.fail(f"CI needs {what}")
     pytest.skip(f"needs {what}")
@@ -19,7 +22,4 @@ def need(present: bool, what: str) -> None:
 
 def chromium() -> str:
     """The browser's program."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    need(found is not None, "Chromium: apt-get install chromium")
-    assert found is not None
-    return found
+    return need(shutil.which("chromium") or shutil.which("google-chrome"), "Chromium: apt-get install chromium")

@@ -73,7 +73,7 @@ def _cache() -> Path:
 
 
 def _npm(place: Path, *words: str) -> None:
-    need(shutil.which("npm") is not None, "npm: apt-get install npm")
+    need(shutil.which("npm"), "npm: apt-get install npm")
     (place / "package.json").write_text('{"private": true}')
     subprocess.run(["npm", *words], cwd=place, check=True, timeout=_TIMEOUT_SECONDS)
 

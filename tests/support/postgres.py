@@ -132,8 +132,7 @@ def postgres() -> Postgres:
 def _programs() -> Path:
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    need(bool(folders), "PostgreSQL's server: apt-get install postgresql")
-    return folders[-1]
+    return need(folders, "PostgreSQL's server: apt-get install postgresql")[-1]
 
 
 def _free_port(address: str) -> int:

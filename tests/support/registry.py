@@ -157,9 +157,7 @@ async def _token_server(folder: Path) -> AsyncIterator[TokenServer]:
 
 
 def _start(folder: Path, port: int, auth: str) -> subprocess.Popen[bytes]:
-    program = shutil.which("docker-registry")
-    need(program is not None, "a registry: apt-get install docker-registry")
-    assert program is not None
+    program = need(shutil.which("docker-registry"), "a registry: apt-get install docker-registry")
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "storage", port=port, auth=auth))
     with (folder / "registry.log").open("wb") as log:

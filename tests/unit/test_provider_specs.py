@@ -221,8 +221,7 @@ def _jumbled(count: int) -> list[str]:
 
 
 def test_the_forms_script_recognises_the_same(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    need(node is not None, "Node.js: apt-get install nodejs")
+    node = need(shutil.which("node"), "Node.js: apt-get install nodejs")
     for name in ("links", "pasted"):
         script = Path(web.__file__).parent / "static" / f"{name}.js"
         (tmp_path / f"{name}.mjs").write_text(script.read_text())
@@ -230,9 +229,8 @@ def test_the_forms_script_recognises_the_same(tmp_path: Path) -> None:
     texts = [*ADDRESSES, *_jumbled(2000)]
     displays = [provider.display for provider in _REAL.values()]
     given_to_it = json.dumps([texts, displays, RULES])
-    done = subprocess.run(
-        [str(node), "main.mjs"], cwd=tmp_path, capture_output=True, check=True, text=True, input=given_to_it
-    )
+    argv = [node, "main.mjs"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True, text=True, input=given_to_it)
     for text, link in zip(texts, json.loads(done.stdout), strict=True):
         assert (text, link) == (text, _link(text))
 
