@@ -16,7 +16,7 @@ from registry.auth import Authenticator
 from registry.credentials import CredentialSource, DockerConfig
 from registry.growing import Growing
 from registry.manifests import ACCEPT, Descriptor, Manifest, digest_of
-from registry.names import Location, Reference, Repository, Scheme, check_digest
+from registry.names import Location, Reference, Repository, Scheme, check_digest, check_tag
 from registry.transport import Answer, Call, RetryPolicy, Transport
 from registry.uploads import Source, Uploads
 from registry.wire import Body, Passing, Wire, WireSettings
@@ -259,7 +259,7 @@ def _media_type(answer: Answer) -> str:
 def _tags(repository: Repository, answer: Answer) -> list[str]:
     try:
         found: Any = json.loads(answer.body)["tags"] or []
-        return [tag for tag in found if Reference(repository, tag)]
+        return [check_tag(tag) for tag in found]
     except (ValueError, KeyError, TypeError, InvalidImageReference):
         raise RegistryBroken(f"The registry {repository.host} gave a list of tags that is none.") from None
 

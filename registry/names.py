@@ -57,8 +57,8 @@ class Reference:
     digest: str | None = None
 
     def __post_init__(self) -> None:
-        if self.tag is not None and not _TAG.fullmatch(self.tag):
-            raise _wrong(self.tag, "a tag has up to 128 letters, digits, . _ and -, and begins with none of . and -")
+        if self.tag is not None:
+            check_tag(self.tag)
         if self.digest is not None:
             check_digest(self.digest)
 
@@ -135,6 +135,13 @@ class Location:
         """The image `name:tag` below the prefix."""
         name, colon, tag = name_and_tag.partition(":")
         return Reference(self.repository(name), tag if colon else None)
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself, if it is one; raises `InvalidImageReference`."""
+    if not _TAG.fullmatch(tag):
+        raise _wrong(tag, "a tag has up to 128 letters, digits, . _ and -, and begins with none of . and -")
+    return tag
 
 
 def check_digest(digest: str) -> str:

@@ -247,6 +247,18 @@ async def test_tags_come_in_pages(tmp_path: Path, registry: Registry) -> None:
     assert found == ["t0", "t1", "t2", "t3", "t4"]
 
 
+@pytest.mark.parametrize("given", [{"tags": [None]}, {"tags": [1]}, {"tags": ["-a"]}, {"tags": 1}, {}, []])
+async def test_a_list_of_tags_that_is_none(given: object) -> None:
+    async def tags(request: web.Request) -> web.Response:
+        return web.json_response(given)
+
+    application = web.Application()
+    application.router.add_get("/v2/img/tags/list", tags)
+    async with served(application) as url, open_client(QUICK) as client:
+        with pytest.raises(RegistryBroken, match="a list of tags that is none"):
+            [tag async for tag in client.tags(Repository(url.removeprefix("http://"), "img"))]
+
+
 async def test_a_redirect_gets_no_login(tmp_path: Path) -> None:
     seen: list[dict[str, str]] = []
 
