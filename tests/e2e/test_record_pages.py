@@ -173,7 +173,9 @@ async def test_a_browser_finds_its_sessions_again_and_ends_them(
     await expect(page.get_by_role("button", name=f"Stop {name}")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("status")).to_have_text("The session is being stopped.")
-    await page.goto("sessions")
+    # The page says by itself that it has ended.
+    await expect(page.get_by_role("heading", name="No session is running")).to_be_visible(timeout=DEADLINE)
+    await expect(page.get_by_role("status")).to_have_count(0)
     again = page.get_by_role("link", name=f"Launch again {name}")
     await expect(again).to_be_visible(timeout=DEADLINE)
     await axe.check(page)

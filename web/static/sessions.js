@@ -2,7 +2,8 @@
 
 import { duration, t } from "./texts.js";
 
-const REFRESH_SECONDS = 30;
+/** One that starts or ends will have done so in a moment. */
+const REFRESH_SECONDS = document.querySelector(".session:is([data-state=starting], [data-state=stopping])") ? 2 : 30;
 const begun = Date.now();
 const times = [...document.querySelectorAll("[data-until]")];
 
@@ -14,15 +15,16 @@ function tick() {
   }
 }
 
-/** Not while somebody is about to press something. */
+/** Not while somebody is about to press something. What was said of a button that was pressed is over by then. */
 function refresh() {
   const busy = document.activeElement && document.activeElement !== document.body;
-  if (!busy && document.visibilityState === "visible" && Date.now() - begun > REFRESH_SECONDS * 1000) location.reload();
+  if (busy || document.visibilityState !== "visible" || Date.now() - begun < REFRESH_SECONDS * 1000) return;
+  location.replace(location.pathname);
 }
 
 if (times.length) {
   tick();
   setInterval(tick, 1000);
 }
-if (document.querySelector(".session")) setInterval(refresh, 5000);
+if (document.querySelector(".session")) setInterval(refresh, 1000);
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
