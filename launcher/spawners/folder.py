@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bindery.errors import BinderyError, DiskFull, SessionFailed
-from bindery.process import ProcessTimeout, run
 from launcher.jupyter import write_page_settings, write_terminal_settings
 from launcher.spawners.shortcut import Shortcut
 from registry.directory import remove_tree
 
 #: Longest path that a Unix socket may have here, in bytes.
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
-#: Seconds that copying a repository's files may take.
-COPY_SECONDS = 300.0
 #: What a log's end is read from, in bytes.
 TAIL_BYTES = 256 * 1024
 #: Longest name of a session.
@@ -72,17 +69,6 @@ class SessionFolder:
             folder.mkdir(mode=0o700)
         write_page_settings(self.config)
         write_terminal_settings(self.config)
-
-    async def fill(self, content: Path) -> None:
-        """Copy the repository's files, sharing their blocks where the file system can."""
-        share = ["--reflink=auto"] if sys.platform == "linux" else []
-        command = ["cp", "-a", *share, "--", f"{content}/.", str(self.repo)]
-        try:
-            ended = await run(command, env={"LC_ALL": "C"}, timeout_seconds=COPY_SECONDS)
-        except ProcessTimeout as error:
-            raise SessionFailed("Copying the repository's files took too long.") from error
-        if ended.returncode != 0:
-            raise copy_failed(ended.stderr.decode(errors="replace"))
 
     def tail(self, lines: int) -> str:
         """The log's last lines. The session can replace the file, so only a plain one is read."""

@@ -16,6 +16,7 @@ from bindery.errors import SessionFailed
 from bindery.sandbox import Sandbox
 from launcher.spawners.assignment import Assignment, assign, command
 from launcher.spawners.base import Address, Running, SessionRequest, Status
+from launcher.spawners.copying import Copier, CopyTimeout
 from launcher.spawners.folder import SessionFolder, SessionFolders, copy_failed
 from launcher.spawners.leftovers import end_processes
 from launcher.spawners.nursery import Nursery
@@ -24,6 +25,8 @@ from launcher.spawners.zygote_client import Child, Zygote
 from registry.directory import DirectoryStore, StoredImage
 from registry.overlay import create_overlay
 
+#: Seconds that copying a repository's files may take.
+COPY_SECONDS = 300.0
 #: Seconds between asking a server to end and killing it.
 GRACE_SECONDS = 2.0
 
@@ -61,6 +64,7 @@ class ProcessSpawner:
         self._sandbox = sandbox
         self._allow_origins = allow_origins
         self._folders = SessionFolders(store.root)
+        self._copier = Copier()
         self._sessions: dict[str, _Session] = {}
         self._starting: set[str] = set()
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -77,6 +81,7 @@ class ProcessSpawner:
         await self._nursery.close()
         await asyncio.to_thread(end_processes, *self._sessions)
         await asyncio.to_thread(self._folders.close)
+        self._copier.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -101,6 +106,8 @@ class ProcessSpawner:
                 await self._launch(request, image, folder)
             except BaseException as error:
                 await asyncio.shield(self._kill(request.name))
+                if isinstance(error, CopyTimeout):
+                    raise SessionFailed("Copying the repository's files took too long.") from error
                 if isinstance(error, OSError):
                     raise copy_failed(str(error)) from error
                 raise
@@ -159,19 +166,25 @@ class ProcessSpawner:
         assignment = assign(request, image, folder, allow_origins=self._allow_origins)
         plainly = image.joined or image.start is not None
         parent = None if plainly else await self._nursery.warm(image.server)
-        filling = _fill(folder, image, assignment)
+        filling = self._fill(folder, image, assignment)
         if parent is not None:
             forking = self._begin(parent, request, folder, assignment, assignment.flags)
             await _both(filling, forking)
             return
         await filling
         parent = await self._nursery.plain()
-        argv = self._sandbox.wrap(
+        argv = await asyncio.to_thread(
+            self._sandbox.wrap,
             command(assignment, image, folder),
             writable=[folder.path],
             readable=[*assignment.lower, image.server, *self._folders.ways],
         )
         await self._begin(parent, request, folder, assignment, argv)
+
+    async def _fill(self, folder: SessionFolder, image: StoredImage, assignment: Assignment) -> None:
+        moved = {image.content: folder.repo}
+        overlaying = asyncio.to_thread(create_overlay, folder.overlay, assignment.lower, moved=moved)
+        await _both(self._copier.copy(image.content, folder.repo, seconds=COPY_SECONDS), overlaying)
 
     async def _begin(
         self,
@@ -208,12 +221,6 @@ class ProcessSpawner:
                     await session.parent.signal(name, signal.SIGKILL)
                     await session.child.wait(GRACE_SECONDS)
         await asyncio.to_thread(end_processes, name)
-
-
-async def _fill(folder: SessionFolder, image: StoredImage, assignment: Assignment) -> None:
-    moved = {image.content: folder.repo}
-    overlaying = asyncio.to_thread(create_overlay, folder.overlay, assignment.lower, moved=moved)
-    await _both(folder.fill(image.content), overlaying)
 
 
 async def _both(first: Awaitable[object], second: Awaitable[object]) -> None:
