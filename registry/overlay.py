@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ exec {python} -m pip "$@"
 #: How much of a command is looked at to find its interpreter, and the longest first line that all kernels read.
 _HEAD_BYTES = 1024
 _SHEBANG_BYTES = 127
+#: Longest script of an environment that is kept in memory.
+_REMEMBERED_BYTES = 4096
 _LOGOS = ("logo-32x32.png", "logo-64x64.png", "logo-svg.svg")
 
 
@@ -78,8 +81,11 @@ def create_overlay(path: Path, lower: Sequence[Path], *, moved: Mapping[Path, Pa
 
 def site_packages(environment: Path) -> Path:
     """The folder of an environment's packages."""
-    for folder in sorted(environment.glob("lib/python3.*/site-packages")):
-        return folder
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for version in sorted((environment / "lib").iterdir()):
+            folder = version / "site-packages"
+            if version.name.startswith("python3.") and folder.is_dir():
+                return folder
     raise FileNotFoundError(f"{environment} is not a virtual environment")
 
 
@@ -90,20 +96,38 @@ def _configuration(environment: Path) -> str:
 def _link_interpreter(path: Path, environment: Path) -> None:
     """Link to the interpreter below all environments, under the names that the environment below has."""
     base = os.path.realpath(environment / "bin" / "python")
-    for name in (environment / "bin").glob("python*"):
-        if re.fullmatch(r"python[0-9.]*", name.name):
-            (path / "bin" / name.name).symlink_to(base)
+    for theirs in (environment / "bin").iterdir():
+        if re.fullmatch(r"python[0-9.]*", theirs.name):
+            (path / "bin" / theirs.name).symlink_to(base)
 
 
 def _adopt_commands(path: Path, lower: Sequence[Path]) -> None:
     """Copy the lower environments' commands so that they run on the overlay's interpreter."""
     for environment in reversed(lower):
-        for program in (environment / "bin").iterdir():
-            if program.is_symlink() or not program.is_file() or program.name.startswith(("activate", "deactivate")):
-                continue
-            text = _moved_command(read_plain(program), environment / "bin" / "python", path / "bin" / "python")
+        for name, script in _scripts(environment / "bin"):
+            text = _moved_command(script, environment / "bin" / "python", path / "bin" / "python")
             if text is not None:
-                _write_program(path / "bin" / program.name, text)
+                _write_program(path / "bin" / name, text)
+
+
+def _scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The names and texts of an environment's scripts."""
+    state = folder.stat()
+    for name, text in _known_scripts(folder, state.st_ino, state.st_mtime_ns):
+        yield name, read_plain(folder / name) if text is None else text
+
+
+@functools.lru_cache(maxsize=16)
+def _known_scripts(folder: Path, _inode: int, _changed: int) -> tuple[tuple[str, bytes | None], ...]:
+    """The scripts of a folder, as it was then, without the texts of long ones: each start of a session wants them."""
+    with os.scandir(folder) as entries:
+        names = [each.name for each in entries if each.is_file(follow_symlinks=False)]
+    known: list[tuple[str, bytes | None]] = []
+    for name in names:
+        head = b"" if name.startswith(("activate", "deactivate")) else read_plain(folder / name, _REMEMBERED_BYTES + 1)
+        if head.startswith(b"#!"):
+            known.append((name, head if len(head) <= _REMEMBERED_BYTES else None))
+    return tuple(known)
 
 
 def _moved_command(text: bytes, theirs: Path, own: Path) -> bytes | None:
@@ -126,8 +150,10 @@ def _first_line(python: Path) -> bytes:
 
 
 def _write_program(path: Path, text: bytes) -> None:
-    path.write_bytes(text)
-    path.chmod(0o755)
+    """Write a program, in place of one that an environment further below has."""
+    with path.open("wb", buffering=0) as file:
+        os.fchmod(file.fileno(), 0o755)
+        file.write(text)
 
 
 def _moved_sources(packages: Sequence[Path], moved: Mapping[Path, Path]) -> list[Path]:
