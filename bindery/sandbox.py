@@ -30,8 +30,8 @@ _PROBE_SECONDS = 5.0
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of our own environment that a repository's programs get: no credentials, no personal settings."""
     folders = [*environ.get("PATH", "").split(os.pathsep), *_SYSTEM_PATH.split(os.pathsep)]
-    personal = (Path.home(), Path(sys.prefix))
-    public = [item for item in folders if item.startswith("/") and not _is_below(Path(item), personal)]
+    personal = (str(Path.home()), sys.prefix)
+    public = [item for item in folders if item.startswith("/") and not _is_below(item, personal)]
     path = os.pathsep.join(dict.fromkeys(public))
     return {name: value for name, value in environ.items() if name in INHERITED} | {"PATH": path}
 
@@ -76,13 +76,13 @@ class Sandbox:
         words = [os.fspath(word) for word in argv]
         if self.bwrap is None:
             return words
-        masks = {path.resolve(): "--tmpfs" for path in (*_private_folders(), *self.hidden) if path.is_dir()}
+        masks = {os.path.realpath(path): "--tmpfs" for path in (*_private_folders(), *self.hidden) if path.is_dir()}
         shown = {path: "--ro-bind" for path in _both([*self.kept, *readable]) if _is_below(path, masks)}
         shown |= dict.fromkeys(_both(writable), "--bind")
         options = [self.bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"]
         options += [*_system(masks), "--dev", "/dev", "--proc", "/proc"]
         for path, option in sorted((masks | shown).items()):
-            options += [option, str(path)] if option == "--tmpfs" else [option, str(path), str(path)]
+            options += [option, path] if option == "--tmpfs" else [option, path, path]
         for link, target in (links or {}).items():
             options += ["--symlink", str(target), str(link)]
         return [*options, "--remount-ro", "/", "--", *words]
@@ -119,20 +119,19 @@ async def _problem(sandbox: Sandbox) -> str | None:
     return ended.stderr.decode(errors="replace").strip() or f"it ended with {ended.returncode}"
 
 
-def _system(masked: Collection[Path]) -> list[str]:
+def _system(masked: Collection[str]) -> list[str]:
     """The options that show the system, but for the places that will be masked.
 
     All at once would take along what is mounted in those places, and where a container engine mounts and unmounts
     there, a box fails when a mount goes while the box is made.
     """
     options: list[str] = []
-    for path in sorted(Path("/").iterdir()):
-        if path in masked or path in (Path("/dev"), Path("/proc")):
+    with os.scandir("/") as entries:
+        roots = sorted((entry.path, entry.is_symlink()) for entry in entries)
+    for path, is_link in roots:
+        if path in masked or path in ("/dev", "/proc"):
             continue
-        if path.is_symlink():
-            options += ["--symlink", str(path.readlink()), str(path)]
-        else:
-            options += ["--ro-bind-try", str(path), str(path)]
+        options += ["--symlink", str(Path(path).readlink()), path] if is_link else ["--ro-bind-try", path, path]
     return options
 
 
@@ -150,11 +149,11 @@ def _always_kept() -> list[Path]:
     return [Path(sys.base_prefix), Path(sys.prefix), Path("/etc/resolv.conf"), *certificates]
 
 
-def _both(paths: Iterable[Path]) -> list[Path]:
+def _both(paths: Iterable[Path]) -> list[str]:
     """Each path that exists under its own name, and under the one that its links lead to."""
-    found = [path.absolute() for path in paths if path.exists()]
-    return [*found, *(path.resolve() for path in found)]
+    found = [str(path.absolute()) for path in paths if path.exists()]
+    return [*found, *map(os.path.realpath, found)]
 
 
-def _is_below(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
+def _is_below(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
