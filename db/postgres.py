@@ -50,6 +50,8 @@ def _defaults(settings: DatabaseSettings) -> Mapping[str, Any]:
     limit = int(settings.statement_timeout_seconds * 1000)
     return {
         "application_name": "bindery",
+        # Also for a database without an encoding, of which psycopg would take all text for bytes.
+        "client_encoding": "utf8",
         "connect_timeout": settings.connect_timeout_seconds,
         # After a failover the former primary may still answer, and only read.
         "target_session_attrs": "read-write",

@@ -83,10 +83,10 @@ class Postgres:
             return list(cursor.fetchall()) if cursor.description else []
 
     @contextlib.contextmanager
-    def database(self, template: str = "template0") -> Iterator[str]:
+    def database(self, template: str = "template0", options: str = "") -> Iterator[str]:
         """The URL of a new database, a copy of another one, which is there while the block runs."""
         name = f"test_{secrets.token_hex(6)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
         try:
             yield self.url(name)
         finally:
