@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -159,6 +160,11 @@ def read_row(row: RowMapping | Mapping[str, Any]) -> Session:
     read = {
         "state": SessionState(row["state"]),
         "request": json.loads(row["request"]),
-        "allowance": Allowance(**json.loads(row["allowance"])),
+        "allowance": _allowance(row["allowance"]),
     }
     return Session(**{**row, **read})
+
+
+@lru_cache
+def _allowance(text: str) -> Allowance:
+    return Allowance(**json.loads(text))

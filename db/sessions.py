@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, insert, select, update
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bindery.errors import QuotaReached
@@ -24,6 +26,8 @@ from db.wakeups import Wakeups
 
 __all__ = ["PENDING", "Session", "SessionStore", "SessionWanted", "topic"]
 
+#: Rows that are read in one turn of the event loop.
+PORTION = 100
 #: Topic that wakes the controller.
 PENDING = "sessions"
 
@@ -129,7 +133,8 @@ class SessionStore:
         """All sessions that have not ended, oldest first."""
         async with self._database.read() as connection:
             query = select(*COLUMNS).where(sessions.c.state.in_(UNFINISHED)).order_by(sessions.c.created_at)
-            return [read_row(row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings().all()
+        return await _in_portions(rows)
 
     async def of_browser(self, browser: str, most: int) -> list[Session]:
         """A browser's sessions, the newest first."""
@@ -252,6 +257,15 @@ def topic(session_id: str) -> str:
 async def _lock(connection: AsyncConnection, condition: ColumnElement[bool]) -> None:
     """Lock several rows, always in the same order: two that lock some of the same never wait for each other."""
     await connection.execute(select(sessions.c.id).where(condition).order_by(sessions.c.id).with_for_update())
+
+
+async def _in_portions(rows: Sequence[RowMapping]) -> list[Session]:
+    """The sessions of many rows; others get their turn meanwhile."""
+    read: list[Session] = []
+    for start in range(0, len(rows), PORTION):
+        read += map(read_row, rows[start : start + PORTION])
+        await asyncio.sleep(0)
+    return read
 
 
 async def _count(connection: AsyncConnection) -> int:
