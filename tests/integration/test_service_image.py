@@ -42,3 +42,9 @@ def test_it_has_nothing_that_only_its_making_needed(image: str) -> None:
     found = json.loads(engine().run("image", "inspect", image))[0]
     assert found["Config"]["User"] == "1000:1000"
     assert found["Size"] < 800 * 10**6
+
+
+def test_the_program_is_a_small_layer_on_those_of_its_packages(image: str) -> None:
+    sizes = engine().run("history", "--human=false", "--format", "{{.Size}}", image).split()
+    program, packages = [int(size) for size in sizes if int(size)][:2]
+    assert program < 10 * 10**6 < packages
