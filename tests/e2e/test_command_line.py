@@ -185,6 +185,8 @@ class TestServiceOfItsOwn:
         assert known is not None
         served = psutil.Process(known.pid)
         served.suspend()
+        # Before it stands still, what comes after may still be taken.
+        await until(lambda: served.status() == psutil.STATUS_STOPPED, what="the service stands still")
         process.send_signal(signal.SIGINT)
         await until(lambda: signal.SIGTERM in awaited_by(served), what="the service is asked to end")
         process.send_signal(signal.SIGINT)
