@@ -6,8 +6,9 @@ import asyncio
 
 from rich.console import Console
 
+from bindery.errors import SchemaOutdated
 from bindery.settings import Settings
-from bindery.wiring import make_database
+from bindery.wiring import DATABASE, make_database
 from db.migrate import require
 
 
@@ -24,5 +25,7 @@ async def upgrade_schema(settings: Settings, output: Console) -> None:
 
 async def check_schema(settings: Settings, output: Console) -> None:
     """Say whether the schema fits this version. Raises `SchemaOutdated`."""
+    if not settings.database.url.get_secret_value() and not (settings.data_dir / DATABASE).exists():
+        raise SchemaOutdated(f"There is no database in {settings.data_dir} yet.")
     await asyncio.to_thread(require, make_database(settings).url)
     output.print("The schema is up to date.")

@@ -82,6 +82,8 @@ log = structlog.get_logger(__name__)
 Observe = Callable[[Session, SessionState, float], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
+#: The file of the data directory's own database.
+DATABASE = "bindery.db"
 #: How often, in seconds, activity and waiting visitors are written to the rows.
 WRITE_SECONDS = 10.0
 #: Seconds that requests to sessions get to end when the service stops; less than the server as a whole has.
@@ -125,7 +127,7 @@ def guard(settings: Settings) -> Guard:
 
 def database_url(settings: Settings) -> str:
     """The database of the settings, else the one in the data directory."""
-    return settings.database.url.get_secret_value() or f"sqlite+aiosqlite:///{settings.data_dir}/bindery.db"
+    return settings.database.url.get_secret_value() or f"sqlite+aiosqlite:///{settings.data_dir}/{DATABASE}"
 
 
 def make_database(settings: Settings) -> Database:
