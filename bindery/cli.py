@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Coroutine
@@ -76,6 +77,7 @@ def serve(
         bool, typer.Option("--allow-public-address", help=_meaning("allow_public_address"))
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Write more to the log.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write only warnings to the log.")] = False,
 ) -> None:
     """Run the service until Ctrl-C."""
     # Imported where needed: the other commands, and --help, shall not wait for it.
@@ -90,7 +92,8 @@ def serve(
         allow_public_address=allow_public_address or None,
         build={"allow_missing_apt": True} if allow_missing_apt else None,
     )
-    logs.configure(as_json=settings.log_json, verbose=verbose)
+    least = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logs.configure(as_json=settings.log_json, least=least)
     _run(serving(settings, _greet))
 
 
@@ -111,7 +114,7 @@ def launch(
     data_dir: DataDir = None,
     allow_missing_apt: MissingApt = False,
 ) -> None:
-    """Launch a repository, on the running service or on one started for the purpose."""
+    """Launch a repository. On the running service, or on one started for the purpose."""
     from bindery.launching import Wish
     from bindery.launching import launch as launching
 
@@ -137,7 +140,7 @@ def link(
     ] = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Print the launch link and the badge of a repository, for its readme."""
+    """Print the launch link and badge of a repository. Paste them into its readme."""
     from bindery.linking import Share
     from bindery.linking import link as linking
 
@@ -178,10 +181,9 @@ def export_dockerfile(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write a Dockerfile and all it needs, to rebuild a repository's image without Bindery."""
+    """Write a Dockerfile that makes a repository's image. All it needs is beside it; Bindery is not needed."""
     from bindery.exporting import export
 
-    logs.configure(as_json=False)
     _run(export(repository, ref, folder, _settings(data_dir=data_dir), output))
 
 
@@ -193,16 +195,15 @@ def detect(
     engine: EngineOption = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print what a build of the repository would do, without building."""
+    """Print what a build would do, without building."""
     from bindery.detecting import detect as detecting
 
-    logs.configure(as_json=False)
     _run(detecting(repository, ref, as_json, _settings(data_dir=data_dir, engine=engine), output))
 
 
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
-    """Say what this machine can do, and how to mend what is missing."""
+    """Say what this machine can do, and what it lacks. With each lack comes its cure."""
     from bindery.doctor import examine
 
     healthy = _run(examine(_settings(data_dir=data_dir), output))
@@ -211,7 +212,7 @@ def doctor(data_dir: DataDir = None) -> None:
 
 @app.command()
 def images(engine: EngineOption = None, data_dir: DataDir = None) -> None:
-    """List the images: size, environment, by how many it is shared, last use."""
+    """List the images, the last used first. With their sizes, and by how many an environment is shared."""
     from bindery.images import show_images
 
     _run(show_images(_settings(data_dir=data_dir, engine=engine), output))
@@ -225,10 +226,9 @@ def gc(
     engine: EngineOption = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Remove the images that were used longest ago; never one that runs."""
+    """Remove the images that were used longest ago. Never one that runs."""
     from bindery.images import collect
 
-    logs.configure(as_json=False)
     settings = _settings(data_dir=data_dir, engine=engine)
     given = {"high_bytes": high, "low_bytes": low}
     marks = settings.retention.model_copy(
@@ -239,7 +239,7 @@ def gc(
 
 @app.command()
 def settings() -> None:
-    """List every setting: environment variable, default and meaning."""
+    """List every setting, its default and its meaning."""
     from bindery.settings_table import rows
 
     for row in rows():
@@ -249,10 +249,12 @@ def settings() -> None:
 
 @schema.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
-    """Bring the database's schema up to date, as replicas that may not do so themselves need it."""
+    """Bring the database's schema up to date. Replicas that may not do so themselves need it."""
     from bindery.schema import upgrade_schema
 
-    _run(upgrade_schema(_settings(data_dir=data_dir), output))
+    settings = _settings(data_dir=data_dir)
+    logs.configure(as_json=settings.log_json, least=logging.INFO)
+    _run(upgrade_schema(settings, output))
 
 
 @schema.command("check")
@@ -279,7 +281,8 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    # Who types a command waits for its answer; what it does on the way is for the log of a service.
+    logs.configure(as_json=False, least=logging.WARNING)
 
 
 def _settings(**given: Any) -> Settings:

@@ -110,7 +110,7 @@ async def _docker(settings: Settings) -> Finding:
     try:
         docker = await find_docker(reaching(settings))
     except ToolMissing as error:
-        cure = error.hint if needed else f"{error.hint} The process engine does not need it."
+        cure = error.hint if needed else f"The process engine does not need it. {error.hint}"
         return Finding("Docker", False, error.message, cure, needed)
     return Finding("Docker", True, docker.description)
 

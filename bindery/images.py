@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +45,7 @@ async def show_images(settings: Settings, output: Console) -> None:
     output.print(table)
     if inventory.bases:
         output.print(_bases(inventory))
-    counts = f"{len(inventory.images)} images, {len(inventory.environments)} environments"
+    counts = f"{_counted(inventory.images, 'image')}, {_counted(inventory.environments, 'environment')}"
     if inventory.bases:
         counts += f", {len(inventory.bases)} below them"
     output.print(f"{counts}, {inventory.total_bytes / MIB:.0f} MiB")
@@ -70,10 +70,15 @@ async def collect(settings: Settings, marks: RetentionSettings, dry_run: bool, o
     for name in (*plan.images, *(f"environment {key[:12]}" for key in plan.environments), *plan.bases):
         output.print(name, soft_wrap=True)
     verb = "Would remove" if dry_run else "Removed"
-    counted = f"{len(plan.images)} images and {len(plan.environments)} environments"
+    images, environments = _counted(plan.images, "image"), _counted(plan.environments, "environment")
+    counted = f"{images} and {environments}"
     if plan.bases:
-        counted = f"{len(plan.images)} images, {len(plan.environments)} environments and {len(plan.bases)} below them"
+        counted = f"{images}, {environments} and {len(plan.bases)} below them"
     output.print(f"{verb} {counted}, {plan.freed_bytes / MIB:.0f} MiB")
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
 
 
 def _ago(seconds: float) -> str:

@@ -27,9 +27,8 @@ class Log:
             self._file.flush()
 
 
-def configure(*, as_json: bool, verbose: bool = False) -> None:
-    """Set up structlog, and hand on what libraries log from warnings on."""
-    level = logging.DEBUG if verbose else logging.INFO
+def configure(*, as_json: bool, least: int = logging.INFO) -> None:
+    """Set up structlog for events of the level `least` and above, and hand on what libraries log from warnings on."""
     # Plain tracebacks: pretty ones print local variables, tokens among them.
     for_people = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -43,7 +42,7 @@ def configure(*, as_json: bool, verbose: bool = False) -> None:
             structlog.processors.format_exc_info if as_json else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Log(sys.stderr))),
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)

@@ -62,7 +62,7 @@ async def _running(settings: Settings, url: str) -> Service | None:
 
 @contextlib.asynccontextmanager
 async def _started(settings: Settings) -> AsyncIterator[Program]:
-    options = ["--port", "0", "--data-dir", str(settings.data_dir), "--engine", settings.engine.value]
+    options = ["--quiet", "--port", "0", "--data-dir", str(settings.data_dir), "--engine", settings.engine.value]
     if settings.build.allow_missing_apt:
         options.append("--allow-missing-apt")
     # In a session of its own: Ctrl-C is for us, and we end it in peace.

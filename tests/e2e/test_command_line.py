@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -198,7 +199,8 @@ class TestServiceOfItsOwn:
     async def test_ends_with_the_terminal(self, git_server: GitServer, data_dir: Path, launch: list[str]) -> None:
         async with Terminal() as terminal:
             process = await terminal.run(launch, environment(git_server))
-            await heard(terminal.output, READY)
+            # The service's log is not for who launches.
+            assert "[info" not in re.sub(r"\x1b\[[0-9;]*m", "", await heard(terminal.output, READY))
         assert await ended(process) == 128 + signal.SIGHUP
         assert left_over(data_dir) == NOTHING
 
@@ -210,6 +212,36 @@ class TestServiceOfItsOwn:
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == 128 + signal.SIGTERM
         assert left_over(data_dir) == NOTHING
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("words", [["images"], ["gc", "--dry-run"], ["doctor"]])
+    async def test_are_all_that_is_said_on_a_new_data_directory(self, tmp_path: Path, words: list[str]) -> None:
+        ended = await bindery(*words, "--data-dir", tmp_path / "data")
+        assert ended.stdout
+        assert b"database.migrating" not in ended.stdout + ended.stderr
+
+    async def test_a_schema_is_no_more_than_checked(self, tmp_path: Path) -> None:
+        ended = await bindery("db", "check", "--data-dir", tmp_path / "data")
+        assert ended.returncode == 1
+        assert b"There is no database" in ended.stderr
+        assert b"bindery db upgrade" in ended.stderr
+        assert not (tmp_path / "data").exists()
+        for words, said in (
+            (["upgrade"], b"The schema is up to date now.\n"),
+            (["check"], b"The schema is up to date.\n"),
+        ):
+            assert (await bindery("db", *words, "--data-dir", tmp_path / "data")).stdout == said
+
+    async def test_count_in_words_that_agree(self, folder: Repository, tmp_path: Path) -> None:
+        folder.commit({"requirements.txt": "six\n"})
+        ended = await bindery("gc", "--dry-run", "--data-dir", tmp_path / "data")
+        assert ended.stdout == b"Would remove 0 images and 0 environments, 0 MiB\n"
+        built = await bindery("build", folder.folder, "--data-dir", tmp_path / "data")
+        assert built.returncode == 0, built.stderr
+        assert built.stderr == b""
+        ended = await bindery("images", "--data-dir", tmp_path / "data")
+        assert b"\n1 image, 1 environment, " in ended.stdout
 
 
 class TestBuild:
