@@ -190,7 +190,11 @@ async def test_an_upgrade_that_cannot_come_up_leaves_the_old_version_serving(wor
     assert await world.names() == pods
     with pytest.raises(Refusal, match="timed out"):
         await world.release.upgrade(merged(broken, {"migration": {"enabled": False}}), seconds=3)
-    assert await world.names() > pods
+
+    async def begun() -> bool:
+        return await world.names() > pods
+
+    await until(begun, 60, "pods of the new version are there beside all of the old one")
     await world.kill(next(pod for pod in await world.release.pods("web") if _is_ready(pod)))
     await until(world.two_answer, 60, "a pod of the old version came instead")
     for url in await world.urls("web"):
@@ -218,7 +222,7 @@ async def test_an_upgrade_lets_websockets_end_in_peace_and_launches_go_on(world:
         async def leaves() -> bool:
             return old not in await world.urls("proxy")
 
-        await until(leaves, 60, "the old proxy was asked to end")
+        await until(leaves, 120, "the old proxy was asked to end")
         assert "42" in (await kernel.run("print(x + 1)")).text
     await upgrade
     await world.available()
