@@ -22,6 +22,9 @@ LOOK_SHARE = 0.05
 #: Looking for a socket's file costs next to nothing.
 SOCKET_LOOK_SHARE = 0.01
 LONGEST_LOOK_SECONDS = 1.0
+#: All looks together keep so many seconds from one to the next: of a hundred servers each is looked at every tenth of a
+#: second.
+SPACING_SECONDS = 0.001
 #: One that does not run yet, because its image is on the way or no node has room, cannot answer: no hurry.
 STARTING_LOOK_SECONDS = 0.1
 #: How long one question may take, in seconds.
@@ -37,9 +40,11 @@ async def answers(
     seconds: float,
     say: Callable[[str], Awaitable[None]],
     wanted: Callable[[], bool] = lambda: True,
+    others: set[str],
 ) -> Address:
     """The server's address, as soon as it answers with HTTP 200; `say` gets the lines about the way there.
 
+    `others` are the names of all servers that run and are looked at now: the more there are, the less often is each.
     Raises what the engine says when it ends before, and `SessionFailed` when it runs for `seconds` without an answer or
     is not `wanted` any more.
     """
@@ -54,16 +59,24 @@ async def answers(
                 told = len(status.steps)
                 if status.running is not Running.STARTING and limit.when() is None:
                     limit.reschedule(asyncio.get_running_loop().time() + seconds)
+                    others.add(name)
                 address = await _address(spawner, name, status)
                 if address is not None and await _answers(address, base_url, token):
                     return address
-                by_file = address is not None and address.socket is not None
-                share = (time.monotonic() - began) * (SOCKET_LOOK_SHARE if by_file else LOOK_SHARE)
-                least = STARTING_LOOK_SECONDS if status.running is Running.STARTING else LOOK_SECONDS
-                await asyncio.sleep(min(max(least, share), LONGEST_LOOK_SECONDS))
+                await asyncio.sleep(_pause(status, address, time.monotonic() - began, len(others)))
     except TimeoutError:
         raise SessionFailed(f"The notebook server did not answer within {seconds:g} seconds.") from None
+    finally:
+        others.discard(name)
     raise SessionFailed("The session was ended before its server answered.")
+
+
+def _pause(status: Status, address: Address | None, waited: float, servers: int) -> float:
+    """Seconds until the next look at one of so many servers."""
+    if status.running is Running.STARTING:
+        return max(STARTING_LOOK_SECONDS, min(waited * LOOK_SHARE, LONGEST_LOOK_SECONDS))
+    share = SOCKET_LOOK_SHARE if address is not None and address.socket is not None else LOOK_SHARE
+    return min(max(LOOK_SECONDS, waited * share, servers * SPACING_SECONDS), LONGEST_LOOK_SECONDS)
 
 
 async def _address(spawner: Spawner, name: str, status: Status) -> Address | None:

@@ -67,6 +67,8 @@ class Controller:
         self._busy: dict[str, asyncio.Task[None]] = {}
         #: Those that somebody has ended, whatever is being done about them.
         self._ended: set[str] = set()
+        #: Servers that run, and do not answer yet.
+        self._looked_at: set[str] = set()
         self._starts = asyncio.Semaphore(launchpad.settings.starts_at_once)
 
     async def adopt(self) -> None:
@@ -229,6 +231,7 @@ class Controller:
             seconds=seconds,
             say=say,
             wanted=lambda: row.name not in self._ended,
+            others=self._looked_at,
         )
 
     def _request(self, row: Session) -> SessionRequest:
