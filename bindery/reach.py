@@ -84,10 +84,11 @@ async def _ended(process: Program) -> None:
 
 
 async def _answering(settings: Settings, process: Program) -> Service:
-    async with asyncio.timeout(START_SECONDS):
-        while process.returncode is None:
-            known = announced(settings.data_dir)
-            if known is not None and known.pid == process.pid:
-                return Service(known.url, known.token)
-            await asyncio.sleep(0.05)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_SECONDS):
+            while process.returncode is None:
+                known = announced(settings.data_dir)
+                if known is not None and known.pid == process.pid:
+                    return Service(known.url, known.token)
+                await asyncio.sleep(0.05)
     raise HostUnreachable("The service did not start.", hint="Its own words stand above; try: bindery doctor")
