@@ -33,7 +33,8 @@ app = typer.Typer(
 schema = typer.Typer(no_args_is_help=True, help="The database: its schema.", rich_markup_mode=None)
 app.add_typer(schema, name="db")
 errors = Console(stderr=True, highlight=False)
-output = Console(highlight=False)
+#: Nothing is cut off or broken for a program that reads: it has no window.
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
 class LinkFormat(StrEnum):

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Repository:
 
 async def bindery(*words: str | Path, seconds: float = 120, **variables: str) -> Finished:
     argv = [sys.executable, "-m", "bindery", *words]
-    return await run(argv, env=environment(**variables) | {"COLUMNS": "200"}, timeout_seconds=seconds)
+    return await run(argv, env={"COLUMNS": "200"} | environment(**variables), timeout_seconds=seconds)
 
 
 async def plan_of(data_dir: Path, repository: str | Path) -> dict[str, Any]:
@@ -240,8 +240,9 @@ class TestAnswers:
         built = await bindery("build", folder.folder, "--data-dir", tmp_path / "data")
         assert built.returncode == 0, built.stderr
         assert built.stderr == b""
-        ended = await bindery("images", "--data-dir", tmp_path / "data")
+        ended = await bindery("images", "--data-dir", tmp_path / "data", COLUMNS="80")
         assert b"\n1 image, 1 environment, " in ended.stdout
+        assert folder.folder.as_uri().encode() in ended.stdout
 
 
 class TestBuild:
