@@ -139,6 +139,8 @@ async def test_whoever_is_cancelled_leaves_nobody_behind_that_writes(
     copy = asyncio.create_task(copier.copy(source, target, seconds=60))
     await gate.reach()
     copy.cancel()
+    await asyncio.wait({copy}, timeout=0.05)
+    assert not copy.done(), "it waits until nobody writes any more"
     gate.opened.set()
     with pytest.raises(asyncio.CancelledError):
         await copy
