@@ -162,8 +162,7 @@ class ProcessSpawner:
         return image
 
     async def _launch(self, request: SessionRequest, image: StoredImage, folder: SessionFolder) -> None:
-        await asyncio.to_thread(folder.make)
-        assignment = assign(request, image, folder, allow_origins=self._allow_origins)
+        assignment = await asyncio.to_thread(self._prepare, request, image, folder)
         plainly = image.joined or image.start is not None
         parent = None if plainly else await self._nursery.warm(image.server)
         filling = self._fill(folder, image, assignment)
@@ -173,13 +172,20 @@ class ProcessSpawner:
             return
         await filling
         parent = await self._nursery.plain()
-        argv = await asyncio.to_thread(
-            self._sandbox.wrap,
+        argv = await asyncio.to_thread(self._boxed, image, folder, assignment)
+        await self._begin(parent, request, folder, assignment, argv)
+
+    def _prepare(self, request: SessionRequest, image: StoredImage, folder: SessionFolder) -> Assignment:
+        folder.make()
+        return assign(request, image, folder, allow_origins=self._allow_origins)
+
+    def _boxed(self, image: StoredImage, folder: SessionFolder, assignment: Assignment) -> Sequence[str]:
+        """The command line of a plain start."""
+        return self._sandbox.wrap(
             command(assignment, image, folder),
             writable=[folder.path],
             readable=[*assignment.lower, image.server, *self._folders.ways],
         )
-        await self._begin(parent, request, folder, assignment, argv)
 
     async def _fill(self, folder: SessionFolder, image: StoredImage, assignment: Assignment) -> None:
         moved = {image.content: folder.repo}
