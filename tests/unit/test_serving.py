@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.jupyter import networked_arguments
 from launcher.serving import serving
 
 SERVER = """#!/bin/sh
@@ -29,9 +30,9 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def printed(programs: Path, **variables: str) -> str:
+def printed(programs: Path, *flags: str, **variables: str) -> str:
     own = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
-    words = serving(["--ServerApp.base_url=/x/", "--port=1"])
+    words = serving(["--ServerApp.base_url=/x/", "--port=1", *flags])
     environment = {**own, **variables, "PATH": str(programs)}
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
@@ -40,6 +41,12 @@ def test_old_servers_get_their_options_and_a_token_by_variable(programs: Path) -
     token, *options = printed(programs, JUPYTER_TOKEN="secret").split()
     assert token == "secret"
     assert "--NotebookApp.base_url=/x/" in options
+
+
+def test_old_servers_are_told_whose_pages_may_use_them(programs: Path) -> None:
+    flags = networked_arguments(port=1, base_url="/x/", allow_origins=["https://a.example", "http://b.example:8080"])
+    pattern = r"^(?:https://a\.example|http://b\.example:8080)$"
+    assert f"--NotebookApp.allow_origin_pat={pattern}" in printed(programs, *flags, JUPYTER_TOKEN="secret").split()
 
 
 def test_a_token_in_a_file_is_for_old_servers_too(programs: Path, tmp_path: Path) -> None:
