@@ -102,7 +102,7 @@ class Feed:
             return []
         if not self._window or after < self._window[0].seq - 1:
             return [_line(row) for row in (await patiently(lambda: self._source.read(after))).events]
-        return [line for line in self._window if line.seq > after]
+        return _after(self._window, after)
 
 
 class Feeds:
@@ -140,6 +140,17 @@ class _Shared:
     feed: Feed
     pump: asyncio.Task[None]
     viewers: int = 0
+
+
+def _after(lines: deque[Line], seq: int) -> list[Line]:
+    """The lines with higher numbers; what it takes depends on how many those are, not on all."""
+    found = []
+    for line in reversed(lines):
+        if line.seq <= seq:
+            break
+        found.append(line)
+    found.reverse()
+    return found
 
 
 def _wake_in_turns(waiting: Sequence[asyncio.Future[None]]) -> None:
