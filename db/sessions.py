@@ -20,12 +20,14 @@ from db.events import Event, Failure
 from db.line import Place, Room, seat
 from db.seats import UNFINISHED
 from db.session import COLUMNS, UNSET, Session, SessionWanted, ended_launch, new_row, read_row
-from db.states import SESSION_ENDS, SessionState, session_sources
-from db.tables import session_events, sessions
+from db.states import BUILD_ENDS, SESSION_ENDS, BuildState, SessionState, session_sources
+from db.tables import builds, session_events, sessions
 from db.wakeups import Wakeups
 
 __all__ = ["PENDING", "Session", "SessionStore", "SessionWanted", "topic"]
 
+#: Named one by one, so that the index helps.
+_GOING_ON = tuple(state for state in BuildState if state not in BUILD_ENDS)
 #: Rows that are read in one turn of the event loop.
 PORTION = 100
 #: Topic that wakes the controller.
@@ -131,8 +133,21 @@ class SessionStore:
 
     async def unfinished(self) -> list[Session]:
         """All sessions that have not ended, oldest first."""
+        return await self._all(sessions.c.state.in_(UNFINISHED))
+
+    async def due(self, since: float) -> list[Session]:
+        """Those that have not ended, oldest first, without any that waits for a build that goes on.
+
+        One whose visitor was last there before `since` is due all the same.
+        """
+        going_on = select(builds.c.id).where(builds.c.state.in_(_GOING_ON))
+        for_build = sessions.c.build_id.is_not(None) & sessions.c.build_id.in_(going_on)
+        waits = (sessions.c.state == SessionState.PENDING) & (sessions.c.watched_at >= since) & for_build
+        return await self._all(sessions.c.state.in_(UNFINISHED) & ~waits)
+
+    async def _all(self, condition: ColumnElement[bool]) -> list[Session]:
         async with self._database.read() as connection:
-            query = select(*COLUMNS).where(sessions.c.state.in_(UNFINISHED)).order_by(sessions.c.created_at)
+            query = select(*COLUMNS).where(condition).order_by(sessions.c.created_at)
             rows = (await connection.execute(query)).mappings().all()
         return await _in_portions(rows)
 

@@ -23,7 +23,7 @@ from db.states import SessionState
 from db.wakeups import Wakeups
 from launcher.activity import Activity
 from launcher.answering import answers
-from launcher.decisions import Action, Decision, came_at, decide
+from launcher.decisions import ABANDONED_SECONDS, Action, Decision, came_at, decide
 from launcher.spawners.base import Address, Running, SessionRequest, Spawner, Status
 
 log = structlog.get_logger(__name__)
@@ -126,11 +126,11 @@ class Controller:
 
     async def _look(self) -> None:
         pad = self._pad
-        unfinished = await pad.sessions.unfinished()
-        self._ended = {row.name for row in unfinished if row.state is SessionState.STOPPING}
-        rows = [row for row in unfinished if row.name not in self._busy]
-        builds = await self._builds_of(rows)
         now = pad.clock()
+        due = await pad.sessions.due(now - ABANDONED_SECONDS)
+        self._ended = {row.name for row in due if row.state is SessionState.STOPPING}
+        rows = [row for row in due if row.name not in self._busy]
+        builds = await self._builds_of(rows)
         startable = []
         failing: dict[str, list[Session]] = {}
         for row in rows:

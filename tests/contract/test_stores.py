@@ -249,6 +249,20 @@ class TestSessions:
         await sessions.active({one.name: 6.0})
         assert [row.active_at for row in await sessions.unfinished()] == [9.0]
 
+    async def test_who_waits_for_a_build_that_goes_on_is_not_due(
+        self, sessions: SessionStore, builds: BuildStore
+    ) -> None:
+        build, _ = await builds.request(WANTED, [], 1.0)
+        await sessions.create(replace(SESSION, build_id=build.id), 10.0)
+        left = await sessions.create(replace(SESSION, build_id=build.id), 1.0)
+        ready = await sessions.create(SESSION, 10.0)
+        assert [row.id for row in await sessions.due(5.0)] == [left.id, ready.id]
+        claim = await builds.claim("w", 30, 11.0)
+        assert claim is not None
+        assert len(await sessions.due(5.0)) == 2
+        await builds.finish(claim, BuildState.FAILED, [], 12.0)
+        assert len(await sessions.due(5.0)) == len(await sessions.unfinished()) == 3
+
     async def test_many_replicas_note_many_sessions_at_once(self, sessions: SessionStore) -> None:
         rows = [await sessions.create(SESSION, 1.0) for _ in range(40)]
         orders = [random.Random(n).sample(rows, len(rows)) for n in range(12)]
