@@ -210,10 +210,10 @@ class TestValues:
     def test_the_workers_role_is_what_they_need_and_nothing_else(self) -> None:
         rules = one(render({}), "Role", "b-bindery-worker")["rules"]
         allowed = {
-            Right(verb, *kind.split("/"), group=group) if "/" in kind else Right(verb, kind, group=group)
+            Right(verb, kind, part, group)
             for rule in rules
             for group in rule["apiGroups"]
-            for kind in rule["resources"]
+            for kind, _, part in (named.partition("/") for named in rule["resources"])
             for verb in rule["verbs"]
         }
         assert allowed == {*BUILDS, *SESSIONS}
