@@ -120,12 +120,11 @@ class ProcessEngine:
             begun = time.monotonic()
             await say("Making the server environment (JupyterLab), once for all repositories\n")
             name = f"server-{secrets.token_hex(4)}"
-            async with self._draft(path), self._installer(name, own, say, path) as installer:
-                await make_server(installer)
-                self._store.settle(path)
-                self._store.finish_server(
-                    identity, {"python": self._interpreters.own.version, "created_at": time.time()}
-                )
+            async with self._draft(path):
+                async with self._installer(name, own, say, path) as installer:
+                    await make_server(installer)
+                    self._store.settle(path)
+                self._store.finish_server(identity, {"python": own.version, "created_at": time.time()})
             await say(f"The server environment is ready, after {time.monotonic() - begun:.1f} s\n")
         return path
 
@@ -180,10 +179,11 @@ class ProcessEngine:
             )
         source = path / "source" if plan.needs_tree else None
         made_by = self._installer(job.build_id, interpreter, say, path, source, private=private)
-        async with self._draft(path), made_by as installer:
-            await self._bring_files(job, installer)
-            lock, joined = await make_environment(plan, installer)
-            self._store.settle(path)
+        async with self._draft(path):
+            async with made_by as installer:
+                await self._bring_files(job, installer)
+                lock, joined = await make_environment(plan, installer)
+                self._store.settle(path)
             if source:
                 lock = lock.replace(f"file://{source}", ".")
                 if "-e ." not in lock:
@@ -224,14 +224,15 @@ class ProcessEngine:
         plan, content = job.plan, path / "content"
         overlay = path / "overlay" if plan.post_build else None
         interpreter = await self._interpreters.get(plan.python)
-        async with self._emptied(path), self._installer(job.build_id, interpreter, say, path / "overlay") as installer:
-            await say(f"Adding the repository's files at {job.commit[:_SHORT_KEY]}\n")
-            executables = [name for name in (plan.post_build, plan.start) if name]
-            await WorkTree(content, job.repository, job.commit, installer.bench).write(job.repo_url, executables)
-            if plan.post_build and overlay:
-                await say(f"Running {plan.post_build}\n")
-                if await run_post_build(installer, plan.post_build, content=content, environment=environment):
-                    server = overlay
+        async with self._emptied(path):
+            async with self._installer(job.build_id, interpreter, say, path / "overlay") as installer:
+                await say(f"Adding the repository's files at {job.commit[:_SHORT_KEY]}\n")
+                executables = [name for name in (plan.post_build, plan.start) if name]
+                await WorkTree(content, job.repository, job.commit, installer.bench).write(job.repo_url, executables)
+                if plan.post_build and overlay:
+                    await say(f"Running {plan.post_build}\n")
+                    if await run_post_build(installer, plan.post_build, content=content, environment=environment):
+                        server = overlay
             image = StoredImage(
                 reference=job.image,
                 content=content,
@@ -281,7 +282,10 @@ class ProcessEngine:
 
     @asynccontextmanager
     async def _draft(self, path: Path) -> AsyncGenerator[None, None]:
-        """Begin an environment or server; leave nothing of it if the block fails."""
+        """Begin an environment or server; leave nothing of it if the block fails.
+
+        What makes others find it is the last thing in the block: afterwards it is theirs too.
+        """
         await asyncio.to_thread(self._store.begin, path)
         try:
             yield
@@ -291,7 +295,7 @@ class ProcessEngine:
 
     @asynccontextmanager
     async def _emptied(self, path: Path) -> AsyncGenerator[None, None]:
-        """Begin with no `path`, and leave none if the block fails."""
+        """Begin with no `path`, and leave none if the block fails; as in `_draft`, others find it at the very end."""
         await asyncio.to_thread(remove_tree, path)
         try:
             yield

@@ -756,6 +756,47 @@ async def test_ending_the_generator_ends_all_it_started(
     assert not (store.root / "builds" / job.build_id).exists()
 
 
+class Tidying:
+    """Installers that have done their work, and are held up while they tidy up: for ever, the one of this turn."""
+
+    def __init__(self, turn: int) -> None:
+        self.reached = asyncio.Event()
+        self._turn = turn
+
+    @asynccontextmanager
+    async def folders(self, *made: Path, remove: Path) -> AsyncGenerator[None, None]:
+        async with folders(*made, remove=remove):
+            yield
+        self._turn -= 1
+        if self._turn < 0:
+            self.reached.set()
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("turn", range(3), ids=["environment", "server", "image"])
+async def test_what_others_can_find_stays_when_its_maker_is_cancelled(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    engine = await ProcessEngine.open(Settings(data_dir=tmp_path / "data"))
+    store = DirectoryStore(tmp_path / "data")
+    job = bench.job()
+    tidying = Tidying(turn)
+    monkeypatch.setattr("builder.engines.process.folders", tidying.folders)
+
+    def found() -> list[object]:
+        servers = [store.server(each.name) for each in (store.root / "servers").glob("*")]
+        return [*store.list_environments(), *store.list_images(), *filter(None, servers)]
+
+    making = asyncio.create_task(_all(engine.image(job)))
+    async with asyncio.timeout(120):
+        await tidying.reached.wait()
+    before = found()
+    making.cancel()
+    await asyncio.wait({making})
+    assert found() == before
+    assert len(before) == turn
+
+
 async def test_without_a_box_what_post_build_leaves_running_ends_too(
     data_dir: Path, store: DirectoryStore, bench: Bench
 ) -> None:
