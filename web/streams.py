@@ -21,6 +21,7 @@ from web.doorkeeper import Doorkeeper
 from web.event_stream import Emit, EventStream
 from web.intake import Visit
 from web.launches import Launches, failed
+from web.turns import Turn, Turns
 from web.visitor import accepts, client_ip, is_operator, launch_host, origins, raw_tail
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class Streams:
     doorkeeper: Doorkeeper
     operator_token: str
     cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
+    turns: Turns = field(default_factory=Turns)
 
     def asked_for(self, request: Request) -> bool:
         """Whether a request's path is a stream's."""
@@ -50,12 +52,13 @@ class Streams:
         if request.method != "GET":
             return Response(status_code=405, headers={"Allow": "GET, OPTIONS", **headers})
         visit = self._visit(request)
+        turn = await self.turns.take()
         if visit.last_event_id and await self.launches.over(visit):
             return Response(status_code=204, headers=dict(headers))
         refusal, rate = await self._admitted(request, visit)
         headers = {**headers, **doorkeeper.headers(rate)}
         if refusal is None:
-            return EventStream(lambda emit: self._stream(visit, emit), headers)
+            return EventStream(lambda emit: self._stream(visit, turn, emit), headers)
         return refused(refusal, headers)
 
     def _visit(self, request: Request) -> Visit:
@@ -90,9 +93,13 @@ class Streams:
             return InternalError(f"Something went wrong in Bindery itself (id {incident})."), rate
         return None, rate
 
-    async def _stream(self, visit: Visit, emit: Emit) -> None:
+    async def _stream(self, visit: Visit, turn: Turn, emit: Emit) -> None:
+        async def emit_in_turn(chunk: bytes) -> None:
+            turn.end()
+            await emit(chunk)
+
         log.info("launch.requested", request=visit.request, client=visit.client_ip, resumed=bool(visit.last_event_id))
-        await self.launches.stream(visit, emit)
+        await self.launches.stream(visit, emit_in_turn)
 
 
 def refused(error: BinderyError, headers: Mapping[str, str]) -> ASGIApp:
