@@ -42,8 +42,8 @@ class Copier:
         folder or symbolic link is left out. Raises `OSError`, or `CopyTimeout` after `seconds`.
         """
         unwanted = threading.Event()
-        work = partial(copy_tree, source, target, unwanted)
-        copying = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        job = self._threads.submit(copy_tree, source, target, unwanted)
+        copying = asyncio.wrap_future(job)
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(copying)
@@ -51,7 +51,9 @@ class Copier:
             raise CopyTimeout(f"not copied within {seconds:g} s") from None
         finally:
             unwanted.set()
-            await asyncio.gather(copying, return_exceptions=True)
+            # One that has not begun never will.
+            if not job.cancel():
+                await asyncio.gather(copying, return_exceptions=True)
 
     def close(self) -> None:
         """End the threads, once nothing is copied."""
@@ -70,18 +72,13 @@ class _Unwanted(Exception):
 
 
 def _copy_file(source: str, target: str, *, unwanted: threading.Event) -> None:
-    with open(source, "rb", buffering=0, opener=_without_waiting) as old:
-        if not stat.S_ISREG(os.fstat(old.fileno()).st_mode):
-            return
-        with Path(target).open("xb", buffering=0) as new:
-            for _ in _pieces(old.fileno(), new.fileno()):
-                if unwanted.is_set():
-                    raise _Unwanted
+    if not stat.S_ISREG(os.lstat(source).st_mode):
+        return
+    with Path(source).open("rb", buffering=0) as old, Path(target).open("xb", buffering=0) as new:
+        for _ in _pieces(old.fileno(), new.fileno()):
+            if unwanted.is_set():
+                raise _Unwanted
     shutil.copystat(source, target)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _pieces(old: int, new: int) -> Iterator[int]:

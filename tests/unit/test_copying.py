@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -107,10 +108,16 @@ async def test_a_full_disk_is_told(copier: Copier, source: Path, target: Path, m
         await copier.copy(source, target, seconds=60)
 
 
-async def test_what_is_no_file_is_left_out_and_not_waited_for(copier: Copier, source: Path, target: Path) -> None:
+async def test_what_is_no_file_is_left_out_and_not_waited_for(
+    copier: Copier, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(source / "pipe")
+    monkeypatch.chdir(source)
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind("agent")
     await copier.copy(source, target, seconds=60)
-    (source / "pipe").unlink()
+    for name in ("pipe", "agent"):
+        (source / name).unlink()
     assert shown(target) == shown(source)
 
 
@@ -145,6 +152,26 @@ async def test_whoever_is_cancelled_leaves_nobody_behind_that_writes(
     with pytest.raises(asyncio.CancelledError):
         await copy
     assert gate.pieces == 1
+
+
+async def test_what_has_not_begun_is_given_up_at_once(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "AT_ONCE", 1)
+    single, gate = Copier(), Gate(monkeypatch)
+    first = asyncio.create_task(single.copy(source, target, seconds=60))
+    await gate.reach()
+    waiting = asyncio.create_task(single.copy(source, target / "other", seconds=60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.gather(waiting, return_exceptions=True)
+    first.cancel()
+    await asyncio.wait({first}, timeout=0.05)
+    gate.opened.set()
+    await asyncio.gather(first, return_exceptions=True)
+    single.close()
+    assert not (target / "other").exists()
 
 
 async def test_what_takes_too_long_is_given_up(
