@@ -82,9 +82,11 @@ def test_reading_what_was_written_gives_the_same(host: str, parts: list[str], ta
     try:
         reference = Reference(Repository(host, "/".join(parts)), tag)
     except InvalidImageReference:
-        assert tag is not None
-        assert not tag.isascii()
+        if len(f"{host}/{'/'.join(parts)}") <= 255:
+            assert tag is not None
+            assert not tag.isascii()
         return
+    assert len(str(reference.repository)) <= 255
     assert Reference.parse(str(reference)) == reference
 
 
